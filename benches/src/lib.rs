@@ -1,0 +1,1 @@
+//! Axle's headline benchmarks, each a ratio inside one run.

@@ -1,0 +1,2 @@
+//! The axle command: what people use.
+fn main() {}

@@ -1,0 +1,7 @@
+//! Axle's pure heart: the model, the policy compiler and its oracle, the change log and both ends of the sync
+//! session. Nothing here does I/O, reads a clock or draws a random number: callers pass those in.
+#![forbid(unsafe_code)]
+
+pub mod model;
+pub mod log;
+pub mod policy;

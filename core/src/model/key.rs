@@ -1,0 +1,197 @@
+//! What an object is called and what it holds.
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, ServiceExport, ServiceImport};
+
+/// 128 bits that name one incarnation of an object, for ever: a uid is never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Uid(pub [u8; 16]);
+
+impl fmt::Display for Uid {
+    /// Lower-case hexadecimal in the 8-4-4-4-12 grouping of RFC 9562.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Uid {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{:?} is not a uid: wanted 32 hexadecimal digits, grouped 8-4-4-4-12", text);
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        if digits.len() != 32 || !digits.is_ascii() {
+            return Err(wrong());
+        }
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Uid {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Uid> for String {
+    fn from(uid: Uid) -> Self {
+        uid.to_string()
+    }
+}
+
+/// The kinds of object that live in the log. The numbers are on disk and on the wire: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Kind {
+    /// Settings of the whole fleet; one object, named `fleet`.
+    Fleet = 1,
+    /// A member cluster.
+    Cluster = 2,
+    /// A node of a cluster.
+    Node = 3,
+    /// A namespace of a cluster with its labels.
+    Namespace = 4,
+    /// A workload's place on the network.
+    Endpoint = 5,
+    /// A service that a cluster offers to the fleet.
+    ServiceExport = 6,
+    /// What the exports of one service merge into.
+    ServiceImport = 7,
+    /// A policy, of the fleet or of one cluster.
+    Policy = 8,
+}
+
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Fleet,
+        Self::Cluster,
+        Self::Node,
+        Self::Namespace,
+        Self::Endpoint,
+        Self::ServiceExport,
+        Self::ServiceImport,
+        Self::Policy,
+    ];
+
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+/// Whose object it is: the fleet's or one cluster's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Written at the hub, by a person or by the hub itself.
+    Fleet,
+    /// Written by that cluster's relay or nodes.
+    Cluster(Uid),
+}
+
+/// The name of an object in the log, unique at any revision.
+///
+/// An endpoint's name is its uid in text, since two incarnations of one workload can live at once on two nodes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Its namespace; empty where the kind has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: Name,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}/", self.kind)?;
+        if let Scope::Cluster(uid) = self.scope {
+            write!(f, "{uid}/")?;
+        }
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        write!(f, "{}", self.name)
+    }
+}
+
+/// An object as the log holds it: envelope, wire bytes and their meaning.
+///
+/// `payload` is what travels and is hashed, unchanged by whoever passes it on; `resource` is its decoded form.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its name.
+    pub key: Key,
+    /// Its incarnation.
+    pub uid: Uid,
+    /// The revision that last wrote it, in the log it was read from.
+    pub revision: u64,
+    /// What a receiver must understand to take it; see design section 5. Sorted, no duplicates.
+    pub features: Vec<String>,
+    /// The wire bytes of the resource.
+    pub payload: Bytes,
+    /// The resource.
+    pub resource: Arc<Resource>,
+}
+
+/// What an object can be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resource {
+    /// See [`Kind::Fleet`].
+    Fleet(Fleet),
+    /// See [`Kind::Cluster`].
+    Cluster(Cluster),
+    /// See [`Kind::Node`].
+    Node(Node),
+    /// See [`Kind::Namespace`].
+    Namespace(Namespace),
+    /// See [`Kind::Endpoint`].
+    Endpoint(Endpoint),
+    /// See [`Kind::ServiceExport`].
+    ServiceExport(ServiceExport),
+    /// See [`Kind::ServiceImport`].
+    ServiceImport(ServiceImport),
+    /// See [`Kind::Policy`].
+    Policy(Policy),
+}
+
+impl Resource {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Fleet(_) => Kind::Fleet,
+            Self::Cluster(_) => Kind::Cluster,
+            Self::Node(_) => Kind::Node,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Endpoint(_) => Kind::Endpoint,
+            Self::ServiceExport(_) => Kind::ServiceExport,
+            Self::ServiceImport(_) => Kind::ServiceImport,
+            Self::Policy(_) => Kind::Policy,
+        }
+    }
+}

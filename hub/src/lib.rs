@@ -1,0 +1,1 @@
+//! Axle's hub: store, authentication, distribution, gRPC, REST and dashboard.

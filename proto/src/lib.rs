@@ -1,0 +1,10 @@
+//! Axle's wire: the generated messages and their conversion to and from the model. No logic.
+
+/// The package `axle.v1`, generated from `proto/axle/v1/*.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]
+pub mod v1 {
+    tonic::include_proto!("axle.v1");
+}
+
+/// The descriptors of `axle.v1`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/axle.bin"));

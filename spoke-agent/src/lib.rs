@@ -1,0 +1,1 @@
+//! Axle's agent: hub session, inventory, data plane.

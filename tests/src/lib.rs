@@ -1,0 +1,1 @@
+//! Axle's harness and end-to-end tests.

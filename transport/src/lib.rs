@@ -1,0 +1,1 @@
+//! Axle's sessions over the network: certificates, the TLS acceptor, and the gRPC drivers of core's sync session.
