@@ -2,6 +2,6 @@
 //! session. Nothing here does I/O, reads a clock or draws a random number: callers pass those in.
 #![forbid(unsafe_code)]
 
-pub mod model;
 pub mod log;
+pub mod model;
 pub mod policy;

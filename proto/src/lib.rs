@@ -1,7 +1,14 @@
 //! Axle's wire: the generated messages and their conversion to and from the model. No logic.
 
 /// The package `axle.v1`, generated from `proto/axle/v1/*.proto`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("axle.v1");
 }
