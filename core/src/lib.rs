@@ -2,6 +2,8 @@
 //! session. Nothing here does I/O, reads a clock or draws a random number: callers pass those in.
 #![forbid(unsafe_code)]
 
+pub mod address;
+pub mod identity;
 pub mod log;
 pub mod model;
 pub mod policy;

@@ -1,2 +1,11 @@
 //! Policy: what it means (the oracle), how it is compiled, and the tables that the kernel looks it up in.
+mod decision;
+mod evaluate;
+mod matching;
 pub mod tables;
+mod world;
+
+pub use decision::{Decision, Reason, RuleId, Ruling, Side, Verdict};
+pub use evaluate::{Flow, STEPS, Step, evaluate, judge};
+pub use matching::{Match, Miss, REGION_LABEL, Target, cluster_labels};
+pub use world::{Party, Workload, World};

@@ -1,0 +1,189 @@
+//! Everything that bears on a verdict, as plain objects, and who is at an address.
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::{
+    address::Claim,
+    log::Change,
+    model::{Cluster, Endpoint, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object, Policy, Resource, Scope, Uid},
+};
+
+/// The objects that decide. Built for clarity, not for speed: every question is answered by looking through them.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    kinds: BTreeMap<Kind, BTreeMap<Key, Object>>,
+}
+
+/// A workload with what its object says about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Workload<'w> {
+    /// Its endpoint's uid.
+    pub uid: Uid,
+    /// The cluster it runs in.
+    pub cluster: Uid,
+    /// The rest.
+    pub endpoint: &'w Endpoint,
+}
+
+/// Who is at an address.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Party<'w> {
+    /// A workload.
+    Workload(Workload<'w>),
+    /// A node, or whatever shares its addresses.
+    Node {
+        /// Its cluster.
+        cluster: Uid,
+        /// The node.
+        node: &'w Node,
+    },
+    /// An address of this cluster's prefixes without a (complete) entry: its cluster is known, its labels are not.
+    Unresolved {
+        /// The cluster.
+        cluster: Uid,
+    },
+    /// An address in no prefix of the mesh.
+    Outside,
+    /// An address that the fleet gives to services; no packet may carry it.
+    ServiceAddress,
+    /// A workload or node whose cluster is not known.
+    UnknownCluster,
+}
+
+impl World {
+    /// The world of these objects. A key's scope says whose an object is; keys are unique.
+    #[must_use]
+    pub fn new(objects: impl IntoIterator<Item = Object>) -> Self {
+        let mut world = Self::default();
+        for object in objects {
+            world.apply(&Change::Put(object));
+        }
+        world
+    }
+
+    /// Takes a change over.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(object) => {
+                let kind = self.kinds.entry(object.key.kind).or_default();
+                kind.insert(object.key.clone(), object.clone());
+            }
+            Change::Delete { key, uid } => {
+                if let Some(kind) = self.kinds.get_mut(&key.kind)
+                    && kind.get(key).is_some_and(|object| object.uid == *uid)
+                {
+                    kind.remove(key);
+                }
+            }
+        }
+    }
+
+    /// The objects of a kind, in the order of their keys.
+    pub fn objects(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.kinds.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The fleet's settings.
+    #[must_use]
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.objects(Kind::Fleet).find_map(|object| match object.resource.as_ref() {
+            Resource::Fleet(fleet) => Some(fleet),
+            _ => None,
+        })
+    }
+
+    /// The cluster with this uid.
+    #[must_use]
+    pub fn cluster(&self, uid: Uid) -> Option<&Cluster> {
+        self.clusters().find_map(|(each, cluster)| (each == uid).then_some(cluster))
+    }
+
+    /// Every cluster with its uid.
+    pub fn clusters(&self) -> impl Iterator<Item = (Uid, &Cluster)> {
+        self.objects(Kind::Cluster).filter_map(|object| match object.resource.as_ref() {
+            Resource::Cluster(cluster) => Some((object.uid, cluster)),
+            _ => None,
+        })
+    }
+
+    /// The labels of a cluster's namespace, `None` where they are not known.
+    #[must_use]
+    pub fn namespace_labels(&self, cluster: Uid, namespace: &Name) -> Option<&Labels> {
+        self.objects(Kind::Namespace).find_map(|object| match object.resource.as_ref() {
+            Resource::Namespace(Namespace { name, labels }) if name == namespace => {
+                (object.key.scope == Scope::Cluster(cluster)).then_some(labels)
+            }
+            _ => None,
+        })
+    }
+
+    /// Every policy with its object.
+    pub fn policies(&self) -> impl Iterator<Item = (&Object, &Policy)> {
+        self.objects(Kind::Policy).filter_map(|object| match object.resource.as_ref() {
+            Resource::Policy(policy) => Some((object, policy)),
+            _ => None,
+        })
+    }
+
+    /// Every workload.
+    pub fn workloads(&self) -> impl Iterator<Item = Workload<'_>> {
+        self.objects(Kind::Endpoint).filter_map(|object| match (object.resource.as_ref(), object.key.scope) {
+            (Resource::Endpoint(endpoint), Scope::Cluster(cluster)) => {
+                Some(Workload { uid: object.uid, cluster, endpoint })
+            }
+            _ => None,
+        })
+    }
+
+    /// The workload with this uid.
+    #[must_use]
+    pub fn workload(&self, uid: Uid) -> Option<Workload<'_>> {
+        self.workloads().find(|workload| workload.uid == uid)
+    }
+
+    /// Every node with its cluster.
+    pub fn nodes(&self) -> impl Iterator<Item = (Uid, &Node)> {
+        self.objects(Kind::Node).filter_map(|object| match (object.resource.as_ref(), object.key.scope) {
+            (Resource::Node(node), Scope::Cluster(cluster)) => Some((cluster, node)),
+            _ => None,
+        })
+    }
+
+    /// Who is at an address, as the node of the given cluster and name sees it (`None`: as nobody in particular does).
+    ///
+    /// Service addresses go first, then nodes (a workload on its node's network is the node to everybody else), then
+    /// workloads, then the clusters' prefixes. A workload in a namespace whose labels are not known is unresolved.
+    #[must_use]
+    pub fn party(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> Party<'_> {
+        if self.fleet().is_some_and(|fleet| match address {
+            IpAddr::V4(address) => fleet.vip4.contains(&address),
+            IpAddr::V6(address) => fleet.vip6.contains(&address),
+        }) {
+            return Party::ServiceAddress;
+        }
+        if let Some((cluster, node)) = self.nodes().find(|(_, node)| node.addresses.contains(&address)) {
+            return if self.cluster(cluster).is_some() { Party::Node { cluster, node } } else { Party::UnknownCluster };
+        }
+        let claims = self.workloads().filter(|workload| workload.endpoint.addresses.contains(&address));
+        if let Some(workload) = claims.max_by_key(|workload| workload.claim(seen_from)) {
+            return if self.cluster(workload.cluster).is_none() {
+                Party::UnknownCluster
+            } else if self.namespace_labels(workload.cluster, &workload.endpoint.namespace).is_none() {
+                Party::Unresolved { cluster: workload.cluster }
+            } else {
+                Party::Workload(workload)
+            };
+        }
+        let home = self.clusters().find(|(_, cluster)| cluster.prefixes.iter().any(|prefix| prefix.contains(&address)));
+        home.map_or(Party::Outside, |(cluster, _)| Party::Unresolved { cluster })
+    }
+}
+
+impl Workload<'_> {
+    fn claim(&self, seen_from: Option<(Uid, &Name)>) -> Claim {
+        Claim {
+            local: seen_from == Some((self.cluster, &self.endpoint.node)),
+            started_ms: self.endpoint.started_ms,
+            endpoint: self.uid,
+        }
+    }
+}
