@@ -1,0 +1,42 @@
+# Everything that one does with a checkout of Axle. `make help` lists it.
+SHELL := bash
+.DEFAULT_GOAL := help
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+# Network namespaces, cgroups and eBPF need root. Everything builds as the user; only what is built runs as root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help setup build demo test bench clean
+
+help: ## Lists the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Installs what building and testing need; says what it does
+	@scripts/setup
+
+build: ## Builds axle, axle-hub and axle-agent into target/release
+	@scripts/setup build
+	cargo build --release -p axle -p axle-hub -p axle-agent
+
+demo: ## Three clusters, real workloads and packets, on this machine (ONESHOT=1: once through, then exit)
+	@scripts/setup build
+	cargo build --workspace --bins
+	@$(SUDO) $(TARGET)/debug/axle-demo $(if $(ONESHOT),--oneshot)
+
+test: ## All tests, on a real kernel and real databases
+	@scripts/setup
+	cargo build --workspace --all-targets
+	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run --workspace
+
+bench: ## The headline measures: a table, and target/bench/results.json
+	@scripts/setup build
+	cargo build --release -p axle-benches
+	$(SUDO) $(TARGET)/release/axle-bench $(BENCH)
+
+clean: ## Removes what was built here
+	cargo clean
+	cargo clean --manifest-path spoke-ebpf/Cargo.toml
+	rm -rf target
