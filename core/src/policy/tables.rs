@@ -8,9 +8,14 @@
 //! workload, GENERATION -> slot ──────────────────────────┴-> slot[class >> 8] -> block[class & 255] -> row ─┐
 //! protocol, port -> port class ─────────────────────────────────────────────────────────────────────────────┴-> bit
 //! ```
+mod model;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use crate::model::Protocol;
+pub use model::{BadWrite, Counts, SLOT_BLOCKS, Tables};
 
 /// Number of an equivalence class of addresses. 0 is never given out: an address that leads to it is denied.
 pub type Class = u32;
@@ -63,6 +68,23 @@ pub enum PortTable {
     Icmpv6 = 4,
     /// Any other protocol, by its number.
     Other = 5,
+}
+
+impl PortTable {
+    /// Every table, in the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Tcp, Self::Udp, Self::Sctp, Self::Icmp, Self::Icmpv6, Self::Other];
+}
+
+impl From<Protocol> for PortTable {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Sctp => Self::Sctp,
+            Protocol::Icmp => Self::Icmp,
+            Protocol::Icmpv6 => Self::Icmpv6,
+        }
+    }
 }
 
 /// The two sides of a workload, as the workload sees them.
