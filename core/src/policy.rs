@@ -2,6 +2,7 @@
 mod decision;
 mod evaluate;
 mod matching;
+pub mod compile;
 pub mod tables;
 mod world;
 
