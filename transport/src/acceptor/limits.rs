@@ -1,0 +1,44 @@
+//! How much one server takes on.
+use std::time::Duration;
+
+/// Bounds of a server; the defaults suit a hub of a thousand clusters.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// TLS handshakes at once: a herd is served in turn, not all at a time.
+    pub handshakes: usize,
+    /// How long one handshake, and the wait for the first request's headers, may take.
+    pub handshake_timeout: Duration,
+    /// HTTP/2 streams at once on one connection.
+    pub streams: u32,
+    /// Streams that a peer may have reset before we closed them; a flood of resets ends its connection.
+    pub reset_streams: usize,
+    /// Request headers on one stream, in bytes.
+    pub header_bytes: u32,
+    /// Silence after which the other end is asked whether it lives.
+    pub keepalive: Duration,
+    /// How long the answer may take.
+    pub keepalive_timeout: Duration,
+    /// How often a live connection's right to be here is looked at again.
+    pub recheck: Duration,
+    /// How long requests in flight may go on once the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            handshakes: 64,
+            handshake_timeout: Duration::from_secs(10),
+            streams: 100,
+            reset_streams: 20,
+            header_bytes: 16 * 1024,
+            keepalive: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(20),
+            recheck: Duration::from_secs(2),
+            drain: Duration::from_secs(10),
+        }
+    }
+}

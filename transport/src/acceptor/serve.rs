@@ -1,0 +1,243 @@
+//! The accept loop.
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{Service, ServiceBuilder};
+
+use super::{ExpiredPeer, Guard, Limits};
+use crate::{
+    pki::Peer,
+    tls::{Caller, ServerTls},
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The kernel's queue of connections not yet accepted: a herd that reconnects fits in.
+const BACKLOG: i32 = 4096;
+
+/// Listens at `address`; port 0 takes a free one.
+///
+/// # Errors
+/// When the address cannot be had; the error names it.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    listen().map_err(|why| io::Error::new(why.kind(), format!("cannot listen at {address}: {why}")))
+}
+
+/// A server of gRPC and HTTP, 1 and 2, on one port. With TLS, every request of an authenticated connection carries its
+/// [`Peer`] (or [`ExpiredPeer`]) in its extensions, and the caller's [`SocketAddr`] in any case.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    tls: Option<ServerTls>,
+    guard: Arc<Guard>,
+    limits: Limits,
+}
+
+impl Acceptor {
+    /// A server with TLS whose peers `guard` watches.
+    #[must_use]
+    pub fn new(tls: ServerTls, guard: Arc<Guard>, limits: Limits) -> Self {
+        Self { tls: Some(tls), guard, limits }
+    }
+
+    /// A server without TLS: for loopback and metrics only. It knows no peers.
+    #[must_use]
+    pub fn plain(limits: Limits) -> Self {
+        let guard = Guard::new(|_| Err("there are no peers without TLS".into()));
+        Self { tls: None, guard: Arc::new(guard), limits }
+    }
+
+    /// Serves until `stop`, then lets requests in flight end within the limit for draining.
+    pub async fn serve<S, B>(self, listener: TcpListener, service: S, stop: CancellationToken)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let connections = Arc::new(Semaphore::new(self.limits.connections));
+        let handshakes = Arc::new(Semaphore::new(self.limits.handshakes));
+        let tasks = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let server = Arc::new(self);
+        loop {
+            let accepted = async {
+                let place = connections.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            let (place, accepted) = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = accepted => accepted,
+            };
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(why) => {
+                    // Out of descriptors, most likely: one refused accept must not become a busy loop.
+                    tracing::warn!(%why, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (server, service, handshakes) = (server.clone(), service.clone(), handshakes.clone());
+            let (stop, cut) = (stop.clone(), cut.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = server.connection(stream, from, service, &handshakes, &stop) => {}
+                    () = cut.cancelled() => {}
+                }
+                drop(place);
+            });
+        }
+        drop(listener);
+        tasks.close();
+        if timeout(server.limits.drain, tasks.wait()).await.is_err() {
+            cut.cancel();
+            tasks.wait().await;
+        }
+    }
+
+    async fn connection<S, B>(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        service: S,
+        handshakes: &Semaphore,
+        stop: &CancellationToken,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if let Err(why) = stream.set_nodelay(true) {
+            tracing::debug!(%from, %why, "connection lost");
+            return;
+        }
+        let Some(tls) = &self.tls else {
+            return self.http(stream, from, Caller::Anonymous, service, stop).await;
+        };
+        let handshake = async {
+            let _turn = handshakes.acquire().await.map_err(io::Error::other)?;
+            let accept = TlsAcceptor::from(tls.config.clone()).accept(stream);
+            timeout(self.limits.handshake_timeout, accept).await?
+        };
+        let stream = match handshake.await {
+            Ok(stream) => stream,
+            Err(why) => return tracing::debug!(%from, %why, "TLS handshake failed"),
+        };
+        match tls.caller(stream.get_ref().1.peer_certificates()) {
+            Ok(caller) => self.http(stream, from, caller, service, stop).await,
+            Err(why) => tracing::debug!(%from, %why, "certificate refused"),
+        }
+    }
+
+    async fn http<I, S, B>(&self, io: I, from: SocketAddr, caller: Caller, service: S, stop: &CancellationToken)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let marked = caller.clone();
+        let service = ServiceBuilder::new()
+            .map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(from);
+                match &marked {
+                    Caller::Anonymous => {}
+                    Caller::Known(peer) => drop(request.extensions_mut().insert(peer.clone())),
+                    Caller::Expired(peer) => drop(request.extensions_mut().insert(ExpiredPeer(peer.clone()))),
+                }
+                request
+            })
+            .service(service);
+        let builder = self.builder();
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+        let mut refused = pin!(self.refused(&caller));
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(why) = ended {
+                        tracing::debug!(%from, %why, "connection ended");
+                    }
+                    return;
+                }
+                why = refused.as_mut() => return tracing::info!(%from, %why, "connection closed"),
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    /// Ends, with the reason, when the caller may no longer be connected.
+    async fn refused(&self, caller: &Caller) -> String {
+        let (peer, expired): (&Peer, bool) = match caller {
+            Caller::Anonymous => return std::future::pending().await,
+            Caller::Known(peer) => (peer, false),
+            Caller::Expired(peer) => (peer, true),
+        };
+        let since = Instant::now();
+        let mut ticks = interval(self.limits.recheck);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(why) = self.guard.admits(peer, expired, since.elapsed(), SystemTime::now()) {
+                return format!("{}: {why}", peer.principal);
+            }
+        }
+    }
+
+    fn builder(&self) -> auto::Builder<TokioExecutor> {
+        let limits = &self.limits;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.handshake_timeout)
+            .max_buf_size(limits.header_bytes as usize);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_pending_accept_reset_streams(limits.reset_streams)
+            .max_local_error_reset_streams(limits.reset_streams)
+            .max_header_list_size(limits.header_bytes)
+            .keep_alive_interval(limits.keepalive)
+            .keep_alive_timeout(limits.keepalive_timeout);
+        builder
+    }
+}
