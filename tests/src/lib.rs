@@ -1,1 +1,10 @@
-//! Axle's harness and end-to-end tests.
+//! The harness of Axle's end-to-end tests and of the demo: hosts, workloads and links made of network namespaces, and
+//! the real programs running inside them.
+//!
+//! Everything here is owned: a value that is dropped takes its processes, namespaces, mounts and cgroups with it, and
+//! what a killed run left behind is swept by the next one ([`lease`]).
+pub mod eventually;
+pub mod postgres;
+pub mod process;
+
+pub use eventually::eventually;
