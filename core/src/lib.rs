@@ -5,5 +5,6 @@
 pub mod address;
 pub mod identity;
 pub mod log;
+pub mod manifest;
 pub mod model;
 pub mod policy;

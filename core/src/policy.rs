@@ -1,8 +1,8 @@
 //! Policy: what it means (the oracle), how it is compiled, and the tables that the kernel looks it up in.
+pub mod compile;
 mod decision;
 mod evaluate;
 mod matching;
-pub mod compile;
 pub mod tables;
 mod world;
 

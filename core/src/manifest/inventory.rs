@@ -1,0 +1,270 @@
+//! The documents of an agent's inventory: what runs in its cluster.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::{
+    Violation,
+    labels::labels,
+    policy::port_protocol,
+    reader::{At, Faults, Map},
+};
+use crate::model::{Affinity, Labels, Name, NamedPort, Namespace, PortTarget, Protocol, ServicePort};
+
+/// The label that names a namespace to selectors.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// A workload of this node: a container, a virtual machine or a process with an interface of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace it is in.
+    pub namespace: Name,
+    /// Unique in its namespace.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Labels,
+    /// The account it runs as; may be empty.
+    pub service_account: String,
+    /// The host's end of its network interface.
+    pub interface: String,
+    /// Its addresses; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// Ports that rules and services may name.
+    pub named_ports: Vec<NamedPort>,
+    /// Whether services may send it traffic.
+    pub ready: bool,
+}
+
+/// A service of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// The namespace it is in.
+    pub namespace: Name,
+    /// Unique in its namespace.
+    pub name: Name,
+    /// Which workloads of its namespace are its backends; not empty.
+    pub selector: Labels,
+    /// Its ports; at least one, names and (protocol, port) pairs unique.
+    pub ports: Vec<ServicePort>,
+    /// Which backends clients of this cluster prefer.
+    pub affinity: Affinity,
+}
+
+/// The wish to offer the service of the same namespace and name to the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The service's namespace.
+    pub namespace: Name,
+    /// The service's name.
+    pub name: Name,
+    /// Share of traffic among equals; 0 drains.
+    pub weight: u32,
+}
+
+/// The share of traffic of an export that does not say.
+const DEFAULT_WEIGHT: u32 = 100;
+/// The largest share: sums of many fit 32 bits.
+const MAX_WEIGHT: u32 = 10_000;
+
+struct Metadata {
+    name: Option<Name>,
+    namespace: Option<Name>,
+    labels: Option<Labels>,
+}
+
+pub(super) fn namespace(map: &Map<'_>, faults: &mut Faults) -> Option<Namespace> {
+    let metadata = metadata(map, false, true, faults)?;
+    map.finish(faults);
+    let (name, mut labels) = (metadata.name?, metadata.labels?);
+    labels.insert(NAMESPACE_NAME_LABEL.into(), name.to_string());
+    Some(Namespace { name, labels })
+}
+
+pub(super) fn workload(map: &Map<'_>, faults: &mut Faults) -> Option<Workload> {
+    let metadata = metadata(map, true, true, faults);
+    let spec = map.required("spec", faults).and_then(|at| at.map(faults));
+    map.finish(faults);
+    let spec = spec?;
+    let service_account = match spec.optional("serviceAccount") {
+        None => Some(String::new()),
+        Some(at) => at.name(faults).map(String::from),
+    };
+    let interface = spec.required("interface", faults).and_then(|at| interface(&at, faults));
+    let addresses = spec.required("addresses", faults).and_then(|at| addresses(&at, faults));
+    let named_ports = spec.optional("ports").map_or(Some(Vec::new()), |at| named_ports(&at, faults));
+    let ready = spec.optional("ready").map_or(Some(true), |at| at.bool(faults));
+    spec.finish(faults);
+    let metadata = metadata?;
+    Some(Workload {
+        namespace: metadata.namespace?,
+        name: metadata.name?,
+        labels: metadata.labels?,
+        service_account: service_account?,
+        interface: interface?,
+        addresses: addresses?,
+        named_ports: named_ports?,
+        ready: ready?,
+    })
+}
+
+pub(super) fn service(map: &Map<'_>, faults: &mut Faults) -> Option<Service> {
+    let metadata = metadata(map, true, false, faults);
+    let spec = map.required("spec", faults).and_then(|at| at.map(faults));
+    map.finish(faults);
+    let spec = spec?;
+    let selector = spec.required("selector", faults).and_then(|at| {
+        let selector = labels(&at, faults)?;
+        if selector.is_empty() {
+            at.invalid(
+                "at least one label",
+                "an empty selector would select nothing: name the backends' labels",
+                faults,
+            );
+        }
+        Some(selector)
+    });
+    let ports = spec.required("ports", faults).and_then(|at| service_ports(&at, faults));
+    let affinities = [("local", Affinity::Local), ("remote", Affinity::Remote), ("none", Affinity::None)];
+    let affinity = spec.optional("affinity").map_or(Some(Affinity::Local), |at| at.choice(&affinities, faults));
+    spec.finish(faults);
+    let metadata = metadata?;
+    Some(Service {
+        namespace: metadata.namespace?,
+        name: metadata.name?,
+        selector: selector?,
+        ports: ports?,
+        affinity: affinity?,
+    })
+}
+
+pub(super) fn export(map: &Map<'_>, faults: &mut Faults) -> Option<Export> {
+    let metadata = metadata(map, true, false, faults);
+    let spec = map.optional("spec").map(|at| at.map(faults));
+    map.finish(faults);
+    let weight = match spec {
+        None => Some(DEFAULT_WEIGHT),
+        Some(spec) => {
+            let spec = spec?;
+            let weight = spec.optional("weight").map_or(Some(DEFAULT_WEIGHT), |at| at.integer(0..=MAX_WEIGHT, faults));
+            spec.finish(faults);
+            weight
+        }
+    };
+    let metadata = metadata?;
+    Some(Export { namespace: metadata.namespace?, name: metadata.name?, weight: weight? })
+}
+
+fn metadata(map: &Map<'_>, in_namespace: bool, has_labels: bool, faults: &mut Faults) -> Option<Metadata> {
+    let fields = map.required("metadata", faults)?.map(faults)?;
+    let name = fields.required("name", faults).and_then(|at| at.name(faults));
+    let namespace = match in_namespace {
+        true => fields.required("namespace", faults).and_then(|at| at.name(faults)),
+        false => None,
+    };
+    let labels = match has_labels {
+        true => fields.optional("labels").map_or(Some(Labels::new()), |at| labels(&at, faults)),
+        false => None,
+    };
+    fields.finish(faults);
+    Some(Metadata { name, namespace, labels })
+}
+
+/// Linux: at most 15 bytes, no '/', no white space, not "." or "..".
+fn interface(at: &At<'_>, faults: &mut Faults) -> Option<String> {
+    let text = at.text(faults)?;
+    let fits = (1..=15).contains(&text.len()) && !matches!(text, "." | "..");
+    if !fits || text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        at.invalid("a network interface's name: 1 to 15 characters without '/', ':' and white space", "", faults);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn addresses(at: &At<'_>, faults: &mut Faults) -> Option<Vec<IpAddr>> {
+    let mut seen = BTreeSet::new();
+    let mut addresses = Vec::new();
+    for item in at.some_list("give the workload's addresses", faults)? {
+        let Some(address) = item.parsed::<IpAddr>("an IPv4 or IPv6 address", faults) else { continue };
+        let usable = match address {
+            IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback()),
+            IpAddr::V6(v6) => {
+                !(v6.is_unspecified() || v6.is_multicast() || v6.is_loopback() || v6.to_ipv4_mapped().is_some())
+            }
+        };
+        if !usable {
+            item.invalid("an address that one workload can have (unicast, not loopback, not IPv4-mapped)", "", faults);
+        } else if !seen.insert(address) {
+            duplicate(&item, format!("{address} a second time"), faults);
+        }
+        addresses.push(address);
+    }
+    Some(addresses)
+}
+
+fn named_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<NamedPort>> {
+    let mut ports: Vec<NamedPort> = Vec::new();
+    for item in at.list(faults)? {
+        let Some(map) = item.map(faults) else { continue };
+        let name = map.required("name", faults).and_then(|at| port_name(&at, faults));
+        let protocol = protocol(&map, faults);
+        let port = map.required("port", faults).and_then(|at| at.integer(1..=u16::MAX, faults));
+        map.finish(faults);
+        let (Some(name), Some(protocol), Some(port)) = (name, protocol, port) else { continue };
+        if ports.iter().any(|other| other.name == name && other.protocol == protocol) {
+            duplicate(&item, format!("the port {name:?} a second time"), faults);
+        }
+        ports.push(NamedPort { name, protocol, port });
+    }
+    Some(ports)
+}
+
+fn service_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<ServicePort>> {
+    let items = at.some_list("give the ports that clients use", faults)?;
+    let many = items.len() > 1;
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for item in items {
+        let Some(map) = item.map(faults) else { continue };
+        let name_at = if many { map.required("name", faults) } else { map.optional("name") };
+        let name = name_at.map_or((!many).then(String::new), |at| port_name(&at, faults));
+        let protocol = protocol(&map, faults);
+        let port = map.required("port", faults).and_then(|at| at.integer(1..=u16::MAX, faults));
+        let target = match map.optional("targetPort") {
+            None => port.map(PortTarget::Number),
+            Some(at) if at.is_integer() => at.integer(1..=u16::MAX, faults).map(PortTarget::Number),
+            Some(at) => port_name(&at, faults).map(PortTarget::Name),
+        };
+        map.finish(faults);
+        let (Some(name), Some(protocol), Some(port), Some(target)) = (name, protocol, port, target) else { continue };
+        if ports.iter().any(|other| other.name == name || (other.protocol, other.port) == (protocol, port)) {
+            duplicate(&item, format!("the port {name:?} ({protocol:?} {port}) a second time"), faults);
+        }
+        ports.push(ServicePort { name, protocol, port, target });
+    }
+    Some(ports)
+}
+
+fn protocol(map: &Map<'_>, faults: &mut Faults) -> Option<Protocol> {
+    map.optional("protocol").map_or(Some(Protocol::Tcp), |at| at.choice(&port_protocol(), faults))
+}
+
+/// A port's name as Kubernetes has it (IANA_SVC_NAME).
+pub(super) fn port_name(at: &At<'_>, faults: &mut Faults) -> Option<String> {
+    let text = at.text(faults)?;
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    let fits = (1..=15).contains(&bytes.len())
+        && bytes.iter().all(inner)
+        && bytes.iter().any(u8::is_ascii_lowercase)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.contains("--");
+    if !fits {
+        let want = "a port's name: 1 to 15 lower-case letters, digits and single '-' inside, with at least one letter";
+        at.invalid(want, "", faults);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn duplicate(at: &At<'_>, got: String, faults: &mut Faults) {
+    let violation = at.violation(got, "each only once");
+    faults.add(Violation { code: "duplicate", fix: "remove one of them".into(), ..violation });
+}

@@ -1,0 +1,104 @@
+//! Labels and selectors, as Kubernetes spells them.
+use super::{
+    Violation,
+    reader::{At, Faults},
+};
+use crate::model::{LabelSelector, Labels, Name, Operator, Requirement};
+
+const WANT_KEY: &str = "a label key: an optional DNS prefix and '/', then 1 to 63 letters, digits, '-', '_' or '.', \
+                        starting and ending with a letter or digit";
+const WANT_VALUE: &str =
+    "a label value: at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit, or empty";
+
+/// A mapping of label keys to values.
+pub(super) fn labels(at: &At<'_>, faults: &mut Faults) -> Option<Labels> {
+    let mut labels = Labels::new();
+    for (key, value_at) in at.map(faults)?.entries() {
+        if !is_key(key) {
+            faults.add(value_at.violation(format!("the key {key:?}"), WANT_KEY));
+        }
+        let Some(value) = value(&value_at, faults) else { continue };
+        labels.insert(key.to_owned(), value);
+    }
+    Some(labels)
+}
+
+/// A LabelSelector; an empty one selects everything.
+pub(super) fn selector(at: &At<'_>, faults: &mut Faults) -> Option<LabelSelector> {
+    let map = at.map(faults)?;
+    let match_labels = map.optional("matchLabels").map(|at| labels(&at, faults));
+    let match_expressions = map.optional("matchExpressions").map(|at| {
+        let items = at.list(faults)?;
+        Some(items.iter().filter_map(|item| requirement(item, faults)).collect())
+    });
+    map.finish(faults);
+    Some(LabelSelector {
+        match_labels: match_labels.unwrap_or_else(|| Some(Labels::new()))?,
+        match_expressions: match_expressions.unwrap_or_else(|| Some(Vec::new()))?,
+    })
+}
+
+fn requirement(at: &At<'_>, faults: &mut Faults) -> Option<Requirement> {
+    let map = at.map(faults)?;
+    let key = map.required("key", faults).and_then(|at| {
+        let key = at.text(faults)?;
+        if !is_key(key) {
+            at.invalid(WANT_KEY, "", faults);
+            return None;
+        }
+        Some(key.to_owned())
+    });
+    let operators = ["In", "NotIn", "Exists", "DoesNotExist"].map(|name| (name, name));
+    let operator = map.required("operator", faults).and_then(|at| at.choice(&operators, faults));
+    let values_at = map.optional("values");
+    map.finish(faults);
+    let values = |faults: &mut Faults| match &values_at {
+        None => {
+            let violation = map.at.violation("no values", "the field values with at least one value");
+            faults.add(Violation { code: "missing-field", fix: "add values, or use Exists".into(), ..violation });
+            None
+        }
+        Some(at) => {
+            let items = at.some_list("give the values, or use Exists or DoesNotExist", faults)?;
+            items.iter().map(|item| value(item, faults)).collect::<Option<Vec<_>>>()
+        }
+    };
+    let operator = match operator? {
+        "In" => Operator::In(values(faults)?),
+        "NotIn" => Operator::NotIn(values(faults)?),
+        bare => {
+            if let Some(at) = &values_at
+                && !at.list(faults)?.is_empty()
+            {
+                at.invalid(format!("no values with {bare}"), "remove values, or use In or NotIn", faults);
+                return None;
+            }
+            if bare == "Exists" { Operator::Exists } else { Operator::DoesNotExist }
+        }
+    };
+    Some(Requirement { key: key?, operator })
+}
+
+fn value(at: &At<'_>, faults: &mut Faults) -> Option<String> {
+    let text = at.text(faults)?;
+    if !text.is_empty() && !is_word(text) {
+        at.invalid(WANT_VALUE, "", faults);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn is_key(key: &str) -> bool {
+    match key.split_once('/') {
+        None => is_word(key),
+        Some((prefix, name)) => Name::new(prefix).is_ok() && is_word(name),
+    }
+}
+
+/// 1 to 63 characters, with a letter or digit at both ends.
+fn is_word(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
+}
