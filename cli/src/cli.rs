@@ -1,0 +1,186 @@
+//! The command line: what `axle` understands, and which command runs.
+use std::{cell::RefCell, path::PathBuf};
+
+use axle_transport::context::{Context, ContextFile};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    client::{self, Admin},
+    command,
+    failure::{Exit, Failure},
+    output::{Format, Output},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  axle status
+  axle cluster add eu1 --prefix 10.1.0.0/16 --region eu-north-1
+  axle token create --cluster eu1
+  axle policy apply -f allow-web.yaml --wait
+  axle policy explain --from eu1/shop/web --to us1/shop/db --port 5432
+  axle observe --verdict deny
+
+Exit codes:
+  0 done            1 fault of axle    2 wrong usage or bad input   3 conflict with what is there
+  4 not known or not allowed           5 hub not reached            6 refused by a node, or partly applied
+  7 timed out waiting                  130 interrupted";
+
+/// One control plane for many clusters.
+#[derive(Debug, Parser)]
+#[command(name = "axle", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    /// Which context to use instead of the current one.
+    #[arg(long, global = true, env = "AXLE_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// The context file [default: ~/.config/axle/config.yaml].
+    #[arg(long, global = true, env = "AXLE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Remember a hub and who you are there.
+    Login(command::login::Login),
+    /// Choose between the hubs you know.
+    #[command(subcommand)]
+    Context(command::context::Command),
+    /// Clusters of the fleet.
+    #[command(subcommand)]
+    Cluster(command::cluster::Command),
+    /// Nodes of the clusters.
+    #[command(subcommand)]
+    Node(command::node::Command),
+    /// Join tokens.
+    #[command(subcommand)]
+    Token(command::token::Command),
+    /// What workloads are.
+    #[command(subcommand)]
+    Identity(command::identity::Command),
+    /// Running workloads.
+    #[command(subcommand)]
+    Endpoint(command::endpoint::Command),
+    /// Global services.
+    #[command(subcommand)]
+    Service(command::service::Command),
+    /// Who may talk to whom.
+    #[command(subcommand)]
+    Policy(command::policy::Command),
+    /// How the fleet is: each cluster and node, and which revision its kernel holds.
+    Status(command::status::Status),
+    /// Live flows with the verdict and the rule that decided.
+    Observe(command::observe::Observe),
+    /// Who did what.
+    #[command(subcommand)]
+    Audit(command::audit::Command),
+    /// Print a completion script for your shell.
+    Completion(command::completion::Completion),
+}
+
+/// What every command gets: where output goes and which hub is meant.
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    context: Option<String>,
+    config: Option<PathBuf>,
+    /// What holds at this moment, should the user interrupt.
+    pub(crate) standing: RefCell<String>,
+}
+
+impl Session {
+    /// Where the context file is.
+    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => Ok(ContextFile::default_path()?),
+        }
+    }
+
+    /// The hub in use.
+    pub(crate) fn context(&self) -> Result<Context, Failure> {
+        let path = self.config_path()?;
+        let file = ContextFile::load(&path)?;
+        let name = self.context.as_ref().unwrap_or(&file.current);
+        if name.is_empty() {
+            return Err(Failure::new(Exit::Usage, "context", format!("{}: no hub is chosen", path.display())).fix(
+                "start axle-hub as this user, which writes one; or: axle login --hub URL --ca FILE --token-file FILE",
+            ));
+        }
+        file.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = file.contexts.iter().map(|context| context.name.as_str()).collect();
+            Failure::new(
+                Exit::Usage,
+                "context",
+                format!("{}: there is no context {name:?}; there are: {}", path.display(), crate::format::list(known)),
+            )
+            .fix("axle context use NAME")
+        })
+    }
+
+    /// Connects to the hub in use.
+    pub(crate) async fn admin(&self) -> Result<Admin, Failure> {
+        client::connect(&self.context()?).await
+    }
+}
+
+impl Cli {
+    /// What the command works with, and the command.
+    pub(crate) fn split(self) -> (Session, impl AsyncFnOnce(&Session) -> Result<(), Failure>) {
+        let Self { output, context, config, command } = self;
+        let session =
+            Session { output: Output::new(output), context, config, standing: RefCell::new(String::new()) };
+        (session, async move |session: &Session| command.run(session).await)
+    }
+}
+
+impl Command {
+    async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Login(login) => login.run(session).await,
+            Self::Context(command) => command.run(session),
+            Self::Cluster(command) => command.run(session).await,
+            Self::Node(command) => command.run(session).await,
+            Self::Token(command) => command.run(session).await,
+            Self::Identity(command) => command.run(session).await,
+            Self::Endpoint(command) => command.run(session).await,
+            Self::Service(command) => command.run(session).await,
+            Self::Policy(command) => command.run(session).await,
+            Self::Status(status) => status.run(session).await,
+            Self::Observe(observe) => observe.run(session).await,
+            Self::Audit(command) => command.run(session).await,
+            Self::Completion(completion) => completion.run(session.output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        fn check(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
+            }
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(sub.get_about().is_some(), "{path} has no help");
+                check(sub, &path);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&command, "axle");
+    }
+}
