@@ -1,0 +1,134 @@
+//! `axle policy`
+mod apply;
+mod document;
+mod explain;
+
+use axle_proto::v1::{DeletePolicyRequest, ListRequest, PolicyView, SetPolicyDisabledRequest};
+use clap::Subcommand;
+
+use super::{begin_write, every_page, request_id, show_write, wait::Wait};
+use crate::{
+    cli::Session,
+    failure::Failure,
+    format,
+    output::{Cell, Table, Tone},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check documents here, without a hub.
+    Validate(document::Files),
+    /// Apply all policies of the documents at once, or none.
+    Apply(apply::Apply),
+    /// List the policies.
+    List,
+    /// Print a policy as a document, ready to be edited and applied.
+    Show {
+        /// The policy's name.
+        name: String,
+    },
+    /// Keep a policy, but take it out of force.
+    Disable {
+        /// The policy's name.
+        name: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Put a disabled policy back into force.
+    Enable {
+        /// The policy's name.
+        name: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Delete a policy.
+    Delete {
+        /// The policy's name.
+        name: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Say which rule decides a flow at each end, and why the rules before it do not.
+    Explain(explain::Explain),
+}
+
+impl Command {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        match self {
+            Self::Validate(files) => document::validate(&files, session.output),
+            Self::Apply(apply) => apply.run(session).await,
+            Self::List => list(session).await,
+            Self::Show { name } => show(session, &name).await,
+            Self::Disable { name, wait } => set_disabled(session, name, true, &wait).await,
+            Self::Enable { name, wait } => set_disabled(session, name, false, &wait).await,
+            Self::Delete { name, wait } => delete(session, name, &wait).await,
+            Self::Explain(explain) => explain.run(session).await,
+        }
+    }
+}
+
+async fn policies(session: &Session, name: &str) -> Result<Vec<PolicyView>, Failure> {
+    let mut admin = session.admin().await?;
+    let request = ListRequest { name: name.to_owned(), ..ListRequest::default() };
+    every_page(request, async |request| {
+        let page = admin.list_policies(request).await?.into_inner();
+        Ok((page.policies, page.next_cursor))
+    })
+    .await
+}
+
+async fn list(session: &Session) -> Result<(), Failure> {
+    session.output.show(&policies(session, "").await?, |policies| table(policies))
+}
+
+async fn show(session: &Session, name: &str) -> Result<(), Failure> {
+    let policies = policies(session, name).await?;
+    let policy = policies
+        .first()
+        .ok_or_else(|| Failure::usage(format!("there is no policy {name:?}")).fix("axle policy list"))?;
+    session.output.show_text(policy, |policy| policy.document.clone())
+}
+
+async fn set_disabled(session: &Session, name: String, disabled: bool, wait: &Wait) -> Result<(), Failure> {
+    let mut admin = session.admin().await?;
+    let what = format!("policy {name} is {}", if disabled { "disabled" } else { "in force" });
+    begin_write(session);
+    let request = SetPolicyDisabledRequest { name, disabled, request_id: request_id()? };
+    let result = admin.set_policy_disabled(request).await?.into_inner();
+    show_write(session, &what, &result)?;
+    wait.run(session, &mut admin, result.revision).await
+}
+
+async fn delete(session: &Session, name: String, wait: &Wait) -> Result<(), Failure> {
+    let mut admin = session.admin().await?;
+    let what = format!("policy {name} is deleted");
+    begin_write(session);
+    let request = DeletePolicyRequest { name, request_id: request_id()? };
+    let result = admin.delete_policy(request).await?.into_inner();
+    show_write(session, &what, &result)?;
+    wait.run(session, &mut admin, result.revision).await
+}
+
+fn table(policies: &[PolicyView]) -> Table {
+    let mut table = Table::new(["NAME", "TIER", "PRIORITY", "STATE", "INGRESS", "EGRESS", "SUBJECTS", "REVISION", "SCOPE"]);
+    for policy in policies {
+        let state = match (policy.disabled, policy.enforcement.as_str()) {
+            (true, _) => Cell("disabled".into(), Tone::Warn),
+            (false, "audit") => Cell("audit".into(), Tone::Warn),
+            (false, _) => Cell("enforced".into(), Tone::Good),
+        };
+        let scope = if policy.cluster.is_empty() { "fleet" } else { policy.cluster.as_str() };
+        table.row([
+            policy.name.as_str().into(),
+            policy.tier.as_str().into(),
+            policy.priority.to_string().into(),
+            state,
+            format::count(policy.ingress_rules as usize, "rule").into(),
+            format::count(policy.egress_rules as usize, "rule").into(),
+            policy.subjects.to_string().into(),
+            policy.revision.to_string().into(),
+            scope.into(),
+        ]);
+    }
+    table
+}
