@@ -130,8 +130,7 @@ impl Cli {
     /// What the command works with, and the command.
     pub(crate) fn split(self) -> (Session, impl AsyncFnOnce(&Session) -> Result<(), Failure>) {
         let Self { output, context, config, command } = self;
-        let session =
-            Session { output: Output::new(output), context, config, standing: RefCell::new(String::new()) };
+        let session = Session { output: Output::new(output), context, config, standing: RefCell::new(String::new()) };
         (session, async move |session: &Session| command.run(session).await)
     }
 }

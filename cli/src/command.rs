@@ -25,8 +25,9 @@ use crate::{
 /// A fresh id for a write, so that a repeated request is answered and not applied again.
 fn request_id() -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::new(Exit::Internal, "random", format!("the system gives no random bytes: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::new(Exit::Internal, "random", format!("the system gives no random bytes: {error}"))
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -8,7 +8,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 /// # Errors
 /// Says what is wanted.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration: wanted numbers with units ms, s, m, h or d, such as 90s or 1h30m");
+    let wrong =
+        || format!("{text:?} is not a duration: wanted numbers with units ms, s, m, h or d, such as 90s or 1h30m");
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

@@ -46,12 +46,6 @@ impl Cell {
     pub(crate) fn yes(is: bool) -> Self {
         if is { Self("yes".into(), Tone::Good) } else { Self("no".into(), Tone::Bad) }
     }
-
-    /// A verdict.
-    pub(crate) fn verdict(verdict: &str) -> Self {
-        let tone = if verdict == "accept" { Tone::Good } else { Tone::Bad };
-        Self(verdict.to_owned(), tone)
-    }
 }
 
 /// Rows under a header, in columns as wide as needed.

@@ -110,7 +110,8 @@ async fn delete(session: &Session, name: String, wait: &Wait) -> Result<(), Fail
 }
 
 fn table(policies: &[PolicyView]) -> Table {
-    let mut table = Table::new(["NAME", "TIER", "PRIORITY", "STATE", "INGRESS", "EGRESS", "SUBJECTS", "REVISION", "SCOPE"]);
+    let mut table =
+        Table::new(["NAME", "TIER", "PRIORITY", "STATE", "INGRESS", "EGRESS", "SUBJECTS", "REVISION", "SCOPE"]);
     for policy in policies {
         let state = match (policy.disabled, policy.enforcement.as_str()) {
             (true, _) => Cell("disabled".into(), Tone::Warn),

@@ -98,11 +98,21 @@ fn describe(service: &ServiceView, output: Output) -> String {
     let _ = writeln!(text, "  revision   {}\n", service.revision);
     let mut table = Table::new(["CLUSTER", "WORKLOAD", "NODE", "ADDRESSES", "READY", "AFFINITY", "WEIGHT", "EXPORTED"]);
     for export in &service.exports {
-        let own = [export.affinity.as_str(), &export.weight.to_string(), &format::time(export.created_ms)].map(Cell::from);
+        let own =
+            [export.affinity.as_str(), &export.weight.to_string(), &format::time(export.created_ms)].map(Cell::from);
         let [affinity, weight, exported] = own;
         if export.backends.is_empty() {
             let none = Cell("no backend".into(), Tone::Bad);
-            table.row([export.cluster.as_str().into(), none, "-".into(), "-".into(), "-".into(), affinity, weight, exported]);
+            table.row([
+                export.cluster.as_str().into(),
+                none,
+                "-".into(),
+                "-".into(),
+                "-".into(),
+                affinity,
+                weight,
+                exported,
+            ]);
             continue;
         }
         for backend in &export.backends {

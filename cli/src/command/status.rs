@@ -59,7 +59,8 @@ fn describe(status: &FleetStatus, output: Output) -> String {
 }
 
 fn clusters(clusters: &[ClusterStatus], head: u64) -> Table {
-    let mut table = Table::new(["CLUSTER", "CONNECTED", "FRESH", "HEARD", "RECEIVED", "LAG", "NODES", "RESUMES", "RESYNCS"]);
+    let mut table =
+        Table::new(["CLUSTER", "CONNECTED", "FRESH", "HEARD", "RECEIVED", "LAG", "NODES", "RESUMES", "RESYNCS"]);
     for cluster in clusters {
         let heard = cluster.last_heard_ms.map_or_else(|| "never".into(), |ms| format!("{} ago", format::duration(ms)));
         table.row([

@@ -35,7 +35,10 @@ impl Wait {
         let mut progress = admin.watch_revision(WatchRevisionRequest { revision, timeout_ms }).await?.into_inner();
         let mut last = RevisionProgress { revision, ..RevisionProgress::default() };
         while let Some(now) = progress.message().await? {
-            stand(format!("revision {revision} is committed; {} of {} nodes have it and the rest goes on", now.applied, now.concerned));
+            stand(format!(
+                "revision {revision} is committed; {} of {} nodes have it and the rest goes on",
+                now.applied, now.concerned
+            ));
             last = now;
         }
         conclude(&last)
@@ -105,7 +108,13 @@ mod tests {
 
     #[test]
     fn the_end_of_time_names_who_is_late() {
-        let late = RevisionProgress { revision: 7, concerned: 2, applied: 1, late: vec![answer("n2", "")], ..Default::default() };
+        let late = RevisionProgress {
+            revision: 7,
+            concerned: 2,
+            applied: 1,
+            late: vec![answer("n2", "")],
+            ..Default::default()
+        };
         let failure = conclude(&late).unwrap_err();
         assert_eq!(failure.exit, Exit::TimedOut);
         assert!(failure.to_string().contains("eu1/n2: late"), "{failure}");

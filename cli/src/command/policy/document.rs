@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use axle_core::manifest::{self, Violation};
 use clap::Args;
+use serde::Serialize;
 
 use crate::{
     failure::{Exit, Failure, Fault},
@@ -70,7 +72,8 @@ fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn read_file(path: &Path) -> Result<Document, Failure> {
-    let file = fs::File::open(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let file =
+        fs::File::open(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
     read(file, path.display().to_string())
 }
 
@@ -87,13 +90,80 @@ fn read(from: impl io::Read, source: String) -> Result<Document, Failure> {
     Ok(Document { source, text })
 }
 
-/// `axle policy validate`
-pub(super) fn validate(files: &Files, output: Output) -> Result<(), Failure> {
-    let documents = files.read()?;
-    check(&documents)?;
-    output.print(&format!("{}\n", format::count(documents.len(), "document")))
+/// Checks every document and returns how many policies there are; all faults of all texts are reported at once.
+pub(super) fn check(documents: &[Document]) -> Result<usize, Failure> {
+    let mut policies = 0;
+    let mut faults = Vec::new();
+    for document in documents {
+        match manifest::parse_policies(&document.text) {
+            Ok(good) => policies += good.len(),
+            Err(violations) => faults.extend(violations.iter().map(|violation| fault(&document.source, violation))),
+        }
+    }
+    if faults.is_empty() {
+        return Ok(policies);
+    }
+    let message = format!("{}, nothing was applied", format::count(faults.len(), "fault"));
+    Err(Failure { faults, ..Failure::new(Exit::Usage, "invalid_document", message) })
 }
 
-pub(super) fn check(_documents: &[Document]) -> Result<(), Failure> {
-    Ok(())
+fn fault(source: &str, violation: &Violation) -> Fault {
+    let Violation { code, line, column, field, got, want, fix } = violation;
+    let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+    let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+    Fault { place: format!("{source}:{line}:{column}"), text: format!("{field}{code}: got {got}; wanted {want}{fix}") }
+}
+
+/// What `validate` found, as data.
+#[derive(Serialize)]
+struct Valid {
+    policies: usize,
+}
+
+/// `axle policy validate`
+pub(super) fn validate(files: &Files, output: Output) -> Result<(), Failure> {
+    let valid = Valid { policies: check(&files.read()?)? };
+    output.show_text(&valid, |valid| {
+        let are = if valid.policies == 1 { "is" } else { "are" };
+        format!("{} {are} valid\n", format::count(valid.policies, "document"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        Document { source: "a.yaml".into(), text: text.into() }
+    }
+
+    #[test]
+    fn every_fault_is_named_with_file_line_and_column() {
+        let wrong = document("apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nspce: {}\n");
+        let failure = check(&[wrong, document("nonsense: [")]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        let text = failure.to_string();
+        assert!(text.contains("a.yaml:3:1") && text.contains("spec"), "{text}");
+        assert!(failure.faults.len() > 1, "{text}");
+    }
+
+    #[test]
+    fn files_are_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = |path: &Path| Files { files: vec![path.to_owned()] };
+        let error = |path: &Path| files(path).read().unwrap_err().to_string();
+        assert!(error(&dir.path().join("none.yaml")).contains("No such file"));
+        assert!(error(dir.path()).contains("no *.yaml"));
+        fs::write(dir.path().join("b.yaml"), "b: 1\n").unwrap();
+        fs::write(dir.path().join("a.yml"), "a: 1\n").unwrap();
+        fs::write(dir.path().join("c.txt"), "c: 1\n").unwrap();
+        let read = files(dir.path()).read().unwrap();
+        assert_eq!(read.iter().map(|document| document.text.as_str()).collect::<Vec<_>>(), ["a: 1\n", "b: 1\n"]);
+        fs::write(dir.path().join("d.yaml"), " \n").unwrap();
+        assert!(error(dir.path()).contains("is empty"));
+        fs::write(dir.path().join("d.yaml"), [b'a', 0xff]).unwrap();
+        assert!(error(dir.path()).contains("byte 1"));
+        fs::write(dir.path().join("d.yaml"), vec![b'a'; 5 << 20]).unwrap();
+        assert!(error(dir.path()).contains("larger than"));
+    }
 }
