@@ -1,1 +1,10 @@
-//! Axle's agent: hub session, inventory, data plane.
+//! Axle's agent: keeps one machine's part of the mesh, and enforces it in the kernel.
+//!
+//! Two roles, `relay` (one per cluster: speaks to the hub, serves the cluster's nodes) and `node` (one per machine).
+pub mod command;
+pub mod control;
+pub mod disk;
+pub mod journal;
+pub mod lock;
+pub mod state_directory;
+pub mod status;

@@ -1,0 +1,49 @@
+//! What `axle-agent` can be told: the command tree, and one file per command.
+mod arguments;
+mod bypass;
+mod cleanup;
+mod duration;
+mod failure;
+mod join;
+mod run;
+mod status;
+mod terminal;
+mod token;
+
+use clap::Parser;
+
+pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, Role, RunArguments};
+pub use duration::parse_duration;
+pub use failure::{Exit, Failure};
+
+/// Parses the process's arguments, does what they say and returns the exit code.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.code() } else { std::process::ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&Failure::internal(format!("cannot start the async runtime: {error}"))),
+    };
+    let outcome = runtime.block_on(async {
+        match arguments.command {
+            Command::Run(arguments) => run::run(*arguments).await,
+            Command::Join(arguments) => join::join(arguments).await,
+            Command::Status(arguments) => status::status(arguments).await,
+            Command::Bypass(arguments) => bypass::bypass(arguments).await,
+            Command::Cleanup(arguments) => cleanup::cleanup(&arguments),
+            Command::Token(arguments) => token::token(arguments).await,
+        }
+    });
+    // Blocked file watches and lookups must not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(failure) => failure::report(&failure),
+    }
+}

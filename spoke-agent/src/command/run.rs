@@ -1,0 +1,6 @@
+//! `axle-agent run`.
+use super::{Failure, RunArguments};
+
+pub(super) async fn run(_arguments: RunArguments) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Axle's agent.
+
+fn main() -> std::process::ExitCode {
+    axle_agent::command::main()
+}
