@@ -1,10 +1,16 @@
 //! Axle's agent: keeps one machine's part of the mesh, and enforces it in the kernel.
 //!
 //! Two roles, `relay` (one per cluster: speaks to the hub, serves the cluster's nodes) and `node` (one per machine).
+pub mod clock;
 pub mod command;
 pub mod control;
+pub mod credentials;
 pub mod disk;
+pub mod enroll;
+pub mod inventory;
 pub mod journal;
 pub mod lock;
+pub mod relay;
+pub mod renew;
 pub mod state_directory;
 pub mod status;
