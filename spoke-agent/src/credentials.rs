@@ -185,7 +185,9 @@ impl Kept {
             }
             (None, None) => None,
             (Some(_), None) => return Err(PkiError::Refused("no certificate came for the cluster's authority".into())),
-            (None, Some(_)) => return Err(PkiError::Refused("a certificate authority came that nobody asked for".into())),
+            (None, Some(_)) => {
+                return Err(PkiError::Refused("a certificate authority came that nobody asked for".into()));
+            }
         };
         Ok((credentials, authority))
     }

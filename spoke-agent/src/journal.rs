@@ -80,8 +80,7 @@ impl Journal {
         let entries = open_entries(&path)?;
         entries.set_len(length as u64).map_err(|error| disk::at(&path, &error))?;
         let state_length = found.state.as_ref().map_or(0, Vec::len) as u64;
-        let journal =
-            Self { directory: directory.into(), entries, length: length as u64, state_length, broken: false };
+        let journal = Self { directory: directory.into(), entries, length: length as u64, state_length, broken: false };
         Ok((journal, found))
     }
 

@@ -15,7 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Renews `credentials` at `address` at half of their life, for ever. `failed` hears of every failure, and of `None` when
 /// all is well again.
-pub async fn keep_renewed(credentials: RoleCredentials, address: String, expect: Expect, failed: impl Fn(Option<String>)) {
+pub async fn keep_renewed(
+    credentials: RoleCredentials,
+    address: String,
+    expect: Expect,
+    failed: impl Fn(Option<String>),
+) {
     loop {
         // When they were made is not known after a restart; half of what is left comes soon enough.
         let since = SystemTime::now();
@@ -25,7 +30,10 @@ pub async fn keep_renewed(credentials: RoleCredentials, address: String, expect:
         while let Err(why) = renew(&credentials, &address, expect.clone()).await {
             attempts += 1;
             tracing::warn!(principal = %credentials.principal(), attempts, error = %why, "certificate renewal failed");
-            failed(Some(format!("the certificate of {} cannot be renewed at {address}: {why}", credentials.principal())));
+            failed(Some(format!(
+                "the certificate of {} cannot be renewed at {address}: {why}",
+                credentials.principal()
+            )));
             let left = credentials.not_after().duration_since(SystemTime::now()).unwrap_or(RETRY);
             tokio::time::sleep((left / 8).clamp(Duration::from_millis(500), RETRY)).await;
         }
@@ -52,7 +60,8 @@ async fn renew(credentials: &RoleCredentials, address: &str, expect: Expect) -> 
     };
     let tls = ClientTls::mutual(credentials.shared(), expect).map_err(text)?;
     let mut client = EnrollmentClient::new(channel(address, &tls).map_err(text)?);
-    let answer = tokio::time::timeout(PATIENCE, client.renew(request)).await.map_err(|_| "no answer in 10 s".to_owned())?;
+    let answer =
+        tokio::time::timeout(PATIENCE, client.renew(request)).await.map_err(|_| "no answer in 10 s".to_owned())?;
     let granted = answer.map_err(|status| format!("{:?}: {}", status.code(), status.message()))?.into_inner();
     credentials.renew(&granted).map_err(|error| error.to_string())
 }

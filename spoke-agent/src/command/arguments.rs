@@ -50,8 +50,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  axle-agent bypass --for 10m\n  axle-agent bypass --off")]
     Bypass(BypassArguments),
     /// Removes every program, map and pin that an agent left in the kernel: nothing is enforced afterwards.
-    #[command(after_help = "Examples:\n  axle-agent cleanup\n  axle-agent cleanup --pin-dir /sys/fs/bpf/axle\n\nThe agent must not \
-                            be running.")]
+    #[command(
+        after_help = "Examples:\n  axle-agent cleanup\n  axle-agent cleanup --pin-dir /sys/fs/bpf/axle\n\nThe agent must not \
+                            be running."
+    )]
     Cleanup(CleanupArguments),
     /// Tokens with which further nodes join this relay.
     Token(TokenArguments),
@@ -205,7 +207,9 @@ pub struct TokenArguments {
 #[derive(Debug, Clone, Subcommand)]
 pub enum TokenCommand {
     /// Makes a token with which one node joins, once. Works with the hub away.
-    #[command(after_help = "Examples:\n  axle-agent token create --node n2\n  axle-agent token create --node n2 --ttl 1h -o json")]
+    #[command(
+        after_help = "Examples:\n  axle-agent token create --node n2\n  axle-agent token create --node n2 --ttl 1h -o json"
+    )]
     Create(TokenCreateArguments),
 }
 

@@ -23,7 +23,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         };
         let count: u64 = digits.parse().map_err(|_| wrong(&format!("{digits:?} before {c:?} is no number")))?;
         digits.clear();
-        total = count.checked_mul(unit).and_then(|span| total.checked_add(span)).ok_or_else(|| wrong("it is too long"))?;
+        total =
+            count.checked_mul(unit).and_then(|span| total.checked_add(span)).ok_or_else(|| wrong("it is too long"))?;
     }
     if !digits.is_empty() {
         return Err(wrong(&format!("{digits} has no unit")));
@@ -40,7 +41,9 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, seconds) in [("1s", 1), ("90s", 90), ("10m", 600), ("24h", 86_400), ("1h30m", 5_400), ("2d", 172_800)] {
+        for (text, seconds) in
+            [("1s", 1), ("90s", 90), ("10m", 600), ("24h", 86_400), ("1h30m", 5_400), ("2d", 172_800)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for bad in ["", "10", "m", "0s", "1.5h", "-1s", "1w", "99999999999999999999s", "18446744073709551615h"] {

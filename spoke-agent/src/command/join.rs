@@ -29,7 +29,10 @@ pub(super) async fn join(arguments: JoinArguments) -> Result<(), Failure> {
         ));
     }
     let joined = enroll(&Joining { upstream: &upstream, token: &token, name }, &path).await.map_err(failure)?;
-    let said = format!("Joined: node {node} of cluster {} ({}). Start it: axle-agent run", joined.cluster_name, joined.cluster);
+    let said = format!(
+        "Joined: node {node} of cluster {} ({}). Start it: axle-agent run",
+        joined.cluster_name, joined.cluster
+    );
     state.enroll(&Enrollment { cluster: joined.cluster, cluster_name: joined.cluster_name, node, upstream })?;
     terminal::say(&said)
 }
@@ -37,9 +40,9 @@ pub(super) async fn join(arguments: JoinArguments) -> Result<(), Failure> {
 fn read_token(text: &str) -> Result<JoinToken, Failure> {
     let mut from_input = String::new();
     let text = if text == "-" {
-        std::io::stdin()
-            .read_line(&mut from_input)
-            .map_err(|error| Failure::new(Exit::Usage, format!("the token cannot be read from standard input: {error}"), ""))?;
+        std::io::stdin().read_line(&mut from_input).map_err(|error| {
+            Failure::new(Exit::Usage, format!("the token cannot be read from standard input: {error}"), "")
+        })?;
         from_input.trim()
     } else {
         text
@@ -49,18 +52,20 @@ fn read_token(text: &str) -> Result<JoinToken, Failure> {
 
 fn host_name() -> Result<Name, Failure> {
     let hint = "give it one with --node";
-    let text = nix::unistd::gethostname()
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_err(|error| Failure::new(Exit::Usage, format!("the host name cannot be read: {error}"), hint))?;
-    let text = text.to_string_lossy().to_lowercase();
-    Name::new(text).map_err(|error| Failure::new(Exit::Usage, format!("the host name does not do as a node's name: {error}"), hint))
+    Name::new(text.trim().to_lowercase()).map_err(|error| {
+        Failure::new(Exit::Usage, format!("the host name does not do as a node's name: {error}"), hint)
+    })
 }
 
 fn failure(error: JoinError) -> Failure {
     let (exit, hint) = match &error {
         JoinError::Unavailable { .. } => (Exit::Unavailable, "is the address right, and is it running?"),
-        JoinError::WrongServer { .. } => {
-            (Exit::Authentication, "do not go on before you know why: possible interception; a fresh token has the present hash")
-        }
+        JoinError::WrongServer { .. } => (
+            Exit::Authentication,
+            "do not go on before you know why: possible interception; a fresh token has the present hash",
+        ),
         JoinError::Refused { .. } => (
             Exit::Authentication,
             "ask for a new token: `axle token create --cluster NAME` at the hub, `axle-agent token create --node NAME` at a relay",

@@ -58,7 +58,10 @@ fn render_relay(text: &mut String, relay: &RelayStatus) {
     for node in &relay.nodes {
         let applied = revision(node.applied);
         let degraded = if node.degraded { ", DEGRADED" } else { "" };
-        line(text, format_args!("       {:<20} {}, applied {applied}{degraded}", node.name, connection(node.connected)));
+        line(
+            text,
+            format_args!("       {:<20} {}, applied {applied}{degraded}", node.name, connection(node.connected)),
+        );
     }
 }
 
@@ -119,7 +122,9 @@ mod tests {
             problems: vec!["the inventory is gone".into()],
         };
         let text = render(&status);
-        for wanted in ["NOT CONNECTED", "kernel holds revision 7", "BYPASSED", "NOT ENFORCED: no such interface", "! the inv"] {
+        for wanted in
+            ["NOT CONNECTED", "kernel holds revision 7", "BYPASSED", "NOT ENFORCED: no such interface", "! the inv"]
+        {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }
     }

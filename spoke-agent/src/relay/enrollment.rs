@@ -16,7 +16,8 @@ use super::tokens::Tokens;
 use crate::{clock, credentials::RoleCredentials};
 
 /// The same for every reason: whoever tries tokens learns nothing.
-const REFUSED: &str = "the token is unknown, used, expired or for another name; ask for a new one: axle-agent token create";
+const REFUSED: &str =
+    "the token is unknown, used, expired or for another name; ask for a new one: axle-agent token create";
 
 /// The enrolment service of a relay.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ impl Enrollment for NodeEnrollment {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrollResponse>, Status> {
         let extensions = request.extensions();
-        let peer = extensions.get::<Peer>().or_else(|| extensions.get::<ExpiredPeer>().map(|expired| &expired.0)).cloned();
+        let peer =
+            extensions.get::<Peer>().or_else(|| extensions.get::<ExpiredPeer>().map(|expired| &expired.0)).cloned();
         let peer = peer.ok_or_else(|| Status::unauthenticated("a renewal needs the certificate that it renews"))?;
         let Principal::Node(cluster, node) = &peer.principal else {
             return Err(Status::permission_denied(format!("{} is not a node of this cluster", peer.principal)));

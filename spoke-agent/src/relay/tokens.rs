@@ -64,7 +64,14 @@ impl Tokens {
     ///
     /// # Errors
     /// When there are too many, or it cannot be kept.
-    pub fn create(&self, root: [u8; 32], cluster: Uid, node: Name, now_ms: u64, expires_ms: u64) -> Result<JoinToken, TokenError> {
+    pub fn create(
+        &self,
+        root: [u8; 32],
+        cluster: Uid,
+        node: Name,
+        now_ms: u64,
+        expires_ms: u64,
+    ) -> Result<JoinToken, TokenError> {
         let token = JoinToken::generate(root, Some(cluster))?;
         let mut waiting = self.waiting.lock();
         let mut next: Vec<Waiting> = waiting.iter().filter(|token| token.expires_ms > now_ms).cloned().collect();
