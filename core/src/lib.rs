@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod codec;
 pub mod identity;
 pub mod log;
 pub mod manifest;
 pub mod model;
 pub mod policy;
+pub mod refusal;
+pub mod session;

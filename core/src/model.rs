@@ -9,7 +9,7 @@ mod service;
 
 pub use cluster::{Cluster, Fleet, Namespace, Node};
 pub use endpoint::{Endpoint, NamedPort};
-pub use key::{Key, Kind, Object, Resource, Scope, Uid};
+pub use key::{Envelope, Key, Kind, Object, Resource, Scope, Uid};
 pub use name::{InvalidName, Labels, Name};
 pub use policy::{
     Action, ClusterSelector, Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, Subject, Tier,

@@ -1,5 +1,7 @@
 //! Axle's wire: the generated messages and their conversion to and from the model. No logic.
 
+pub mod convert;
+
 /// The package `axle.v1`, generated from `proto/axle/v1/*.proto`.
 #[allow(
     missing_docs,

@@ -1,14 +1,14 @@
 //! One entry of the log.
 use crate::{
-    log::Hash,
+    log::{Hash, Position, chain::Chain},
     model::{Key, Object, Uid},
 };
 
-/// One change of one object.
+/// One change of one object: of an [`Object`], or of an [`Envelope`](crate::model::Envelope) on its way to become one.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum Change<T = Object> {
     /// It exists now, with this content.
-    Put(Object),
+    Put(T),
     /// This incarnation exists no more. If the key holds another uid, nothing happens.
     Delete {
         /// Its name.
@@ -46,4 +46,50 @@ pub struct Record {
     pub action: String,
     /// In the order of their keys, each key once.
     pub changes: Vec<Change>,
+    /// How far a spoke's own log is taken in with this record, if it came from one.
+    pub intake: Option<Intake>,
+}
+
+/// How far a spoke's own log has been taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intake {
+    /// Whose log.
+    pub cluster: Uid,
+    /// The place in it, inclusive.
+    pub position: Position,
+}
+
+impl Record {
+    /// The hash that this record must have after a record with the hash `before` (the zero hash before the first).
+    #[must_use]
+    pub fn hash_after(&self, before: Hash) -> Hash {
+        let mut chain = Chain::new("axle log record v1", before);
+        chain.number(self.revision).number(self.time_ms);
+        chain.text(&self.actor).text(&self.request_id).text(&self.action);
+        chain.flag(self.intake.is_some());
+        if let Some(intake) = &self.intake {
+            chain.uid(intake.cluster).position(&intake.position);
+        }
+        chain.changes(&self.changes);
+        chain.finish()
+    }
+
+    /// This record as the next of a log that stands at `before`: its revision and hash set.
+    #[must_use]
+    pub fn sealed(mut self, before: &Position) -> Self {
+        self.revision = before.revision + 1;
+        for change in &mut self.changes {
+            if let Change::Put(object) = change {
+                object.revision = self.revision;
+            }
+        }
+        self.hash = self.hash_after(before.hash);
+        self
+    }
+
+    /// Where a log of this epoch stands after this record.
+    #[must_use]
+    pub fn position(&self, epoch: Uid) -> Position {
+        Position { epoch, revision: self.revision, hash: self.hash }
+    }
 }

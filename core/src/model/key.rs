@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Codec;
+
 use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, ServiceExport, ServiceImport};
 
 /// 128 bits that name one incarnation of an object, for ever: a uid is never used again.
@@ -126,6 +128,27 @@ pub struct Key {
     pub name: Name,
 }
 
+impl Key {
+    /// The name that an object of this content has. `uid` names endpoints, whose workload's name is not unique in time.
+    #[must_use]
+    pub fn of(resource: &Resource, scope: Scope, uid: Uid) -> Self {
+        let none = String::new;
+        let (namespace, name) = match resource {
+            Resource::Fleet(_) => (none(), Name::fleet()),
+            Resource::Cluster(cluster) => (none(), cluster.name.clone()),
+            Resource::Node(node) => (none(), node.name.clone()),
+            Resource::Namespace(namespace) => (none(), namespace.name.clone()),
+            Resource::Endpoint(endpoint) => (endpoint.namespace.to_string(), Name::of_uid(uid)),
+            Resource::ServiceExport(export) => (export.namespace.to_string(), export.name.clone()),
+            Resource::ServiceImport(import) => (import.namespace.to_string(), import.name.clone()),
+            Resource::Policy(policy) => {
+                (policy.namespace.as_ref().map_or_else(none, ToString::to_string), policy.name.clone())
+            }
+        };
+        Self { kind: resource.kind(), scope, namespace, name }
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}/", self.kind)?;
@@ -148,7 +171,7 @@ pub struct Object {
     pub key: Key,
     /// Its incarnation.
     pub uid: Uid,
-    /// The revision that last wrote it, in the log it was read from.
+    /// The revision that last wrote it: the hub's, or its owner's where the hub has not seen it yet. A relay passes it on.
     pub revision: u64,
     /// What a receiver must understand to take it; see design section 5. Sorted, no duplicates.
     pub features: Vec<String>,
@@ -156,6 +179,38 @@ pub struct Object {
     pub payload: Bytes,
     /// The resource.
     pub resource: Arc<Resource>,
+}
+
+/// An object as it travels: the payload not yet understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// See [`Object::key`].
+    pub key: Key,
+    /// See [`Object::uid`].
+    pub uid: Uid,
+    /// See [`Object::revision`].
+    pub revision: u64,
+    /// See [`Object::features`].
+    pub features: Vec<String>,
+    /// See [`Object::payload`].
+    pub payload: Bytes,
+}
+
+impl Object {
+    /// A new object of this content, under the name that its content gives it.
+    #[must_use]
+    pub fn new(resource: Resource, scope: Scope, uid: Uid, revision: u64, codec: &dyn Codec) -> Self {
+        let payload = codec.encode(&resource);
+        let key = Key::of(&resource, scope, uid);
+        Self { key, uid, revision, features: Vec::new(), payload, resource: resource.into() }
+    }
+
+    /// The object as it travels.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope {
+        let Self { key, uid, revision, features, payload, .. } = self.clone();
+        Envelope { key, uid, revision, features, payload }
+    }
 }
 
 /// What an object can be.

@@ -38,6 +38,23 @@ impl Name {
         }
     }
 
+    /// The name of the one [`Kind::Fleet`](super::Kind::Fleet) object.
+    #[must_use]
+    pub fn fleet() -> Self {
+        Self("fleet".into())
+    }
+
+    /// A bound below every name, to start a range at. Not a name itself.
+    pub(crate) fn least() -> Self {
+        Self(String::new())
+    }
+
+    /// A uid as a name.
+    #[must_use]
+    pub fn of_uid(uid: super::Uid) -> Self {
+        Self(uid.to_string())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
