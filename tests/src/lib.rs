@@ -3,8 +3,15 @@
 //!
 //! Everything here is owned: a value that is dropped takes its processes, namespaces, mounts and cgroups with it, and
 //! what a killed run left behind is swept by the next one ([`lease`]).
+pub mod binaries;
+pub mod cgroup;
 pub mod eventually;
+pub mod fabric;
+pub mod lease;
+pub mod netns;
 pub mod postgres;
+pub mod probe;
 pub mod process;
 
+pub use binaries::binaries;
 pub use eventually::eventually;
