@@ -11,3 +11,4 @@ pub mod model;
 pub mod policy;
 pub mod refusal;
 pub mod session;
+pub mod service;
