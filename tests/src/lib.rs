@@ -7,6 +7,8 @@ pub mod binaries;
 pub mod cgroup;
 pub mod eventually;
 pub mod fabric;
+pub mod fleet;
+pub mod http;
 pub mod lease;
 pub mod netns;
 pub mod postgres;
