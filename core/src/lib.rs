@@ -10,5 +10,6 @@ pub mod manifest;
 pub mod model;
 pub mod policy;
 pub mod refusal;
-pub mod session;
 pub mod service;
+pub mod session;
+pub mod state;

@@ -205,6 +205,15 @@ impl Object {
         Self { key, uid, revision, features: Vec::new(), payload, resource: resource.into() }
     }
 
+    /// Whether both are one incarnation with the same content. Revisions may differ: they number different logs.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.uid == other.uid
+            && self.payload == other.payload
+            && self.features == other.features
+    }
+
     /// The object as it travels.
     #[must_use]
     pub fn envelope(&self) -> Envelope {

@@ -7,7 +7,7 @@ use std::{
 use super::{Applied, Contents, Entry, OutOfOrder, Step};
 use crate::{
     log::{Change, Delta, Position, Snapshot},
-    model::{Key, Object},
+    model::Key,
 };
 
 impl Contents {
@@ -96,7 +96,7 @@ impl Contents {
             }
         }
         for (key, entry) in next {
-            if self.objects.get(key).is_none_or(|before| !same(&before.object, &entry.object)) {
+            if self.objects.get(key).is_none_or(|before| !before.object.same_as(&entry.object)) {
                 changes.insert(key, Change::Put(entry.object.clone()));
             }
         }
@@ -153,9 +153,4 @@ impl Contents {
             }
         }
     }
-}
-
-/// Whether both are one incarnation with the same content. Revisions may differ: they number different logs.
-fn same(a: &Object, b: &Object) -> bool {
-    a.uid == b.uid && a.payload == b.payload && a.features == b.features
 }

@@ -1,0 +1,123 @@
+//! What can be asked of the hub's state.
+use crate::{
+    log::{Delta, Record, Snapshot},
+    model::{Cluster, Fleet, Name, Policy, Uid},
+    refusal::Refusal,
+};
+
+/// A request to change the state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// Who asks: `user:alice`, `cluster:<uid>/relay`, `hub`.
+    pub actor: String,
+    /// The asker's own id of this request, may be empty. A repeated one is answered with the first one's revision.
+    pub request_id: String,
+    /// When it came, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Fresh random bytes, from which the uids of new objects are drawn.
+    pub entropy: [u8; 32],
+}
+
+/// What is asked. One command becomes one revision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// The fleet's settings, once, before anything else.
+    Begin {
+        /// The settings.
+        fleet: Fleet,
+    },
+    /// A new member cluster.
+    AddCluster {
+        /// Its definition.
+        cluster: Cluster,
+    },
+    /// A cluster leaves, with everything that it owns.
+    RemoveCluster {
+        /// Which.
+        name: Name,
+    },
+    /// A node is gone for good, with its endpoints.
+    RemoveNode {
+        /// Of which cluster.
+        cluster: Name,
+        /// Which.
+        node: Name,
+    },
+    /// Fleet policies, written or replaced together.
+    PutPolicies {
+        /// Which.
+        policies: Vec<Policy>,
+    },
+    /// A fleet policy goes out of effect, or back into it.
+    DisablePolicy {
+        /// Which.
+        name: Name,
+        /// Out of effect?
+        disabled: bool,
+    },
+    /// A fleet policy goes.
+    DeletePolicy {
+        /// Which.
+        name: Name,
+    },
+    /// A cluster's own log went on.
+    TakeDelta {
+        /// Whose log, from its certificate.
+        cluster: Uid,
+        /// How.
+        delta: Delta,
+    },
+    /// A cluster's own log, whole: what it does not hold is gone.
+    TakeSnapshot {
+        /// Whose log, from its certificate.
+        cluster: Uid,
+        /// All of it.
+        snapshot: Snapshot,
+    },
+}
+
+/// The outcome of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// This record is to be written. What was left out of it is named.
+    Write {
+        /// Sealed: the next of the log.
+        record: Record,
+        /// Objects that were not taken.
+        refused: Vec<Refusal>,
+    },
+    /// Everything is so already.
+    Nothing {
+        /// Objects that were not taken.
+        refused: Vec<Refusal>,
+    },
+    /// The same request was answered by this revision.
+    Repeated {
+        /// Which.
+        revision: u64,
+    },
+}
+
+impl Command {
+    /// The command as people say it, for the audit trail.
+    #[must_use]
+    pub fn action(&self) -> String {
+        match self {
+            Self::Begin { .. } => "fleet begin".into(),
+            Self::AddCluster { cluster } => format!("cluster add {}", cluster.name),
+            Self::RemoveCluster { name } => format!("cluster remove {name}"),
+            Self::RemoveNode { cluster, node } => format!("node remove {cluster}/{node}"),
+            Self::PutPolicies { policies } => {
+                let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+                format!("policy apply {}", names.join(", "))
+            }
+            Self::DisablePolicy { name, disabled: true } => format!("policy disable {name}"),
+            Self::DisablePolicy { name, disabled: false } => format!("policy enable {name}"),
+            Self::DeletePolicy { name } => format!("policy delete {name}"),
+            Self::TakeDelta { delta, .. } => format!("cluster sync to {}", delta.to.revision),
+            Self::TakeSnapshot { snapshot, .. } => format!("cluster resync to {}", snapshot.at.revision),
+        }
+    }
+}
