@@ -12,5 +12,6 @@ pub mod journal;
 pub mod lock;
 pub mod relay;
 pub mod renew;
+pub mod replica;
 pub mod state_directory;
 pub mod status;

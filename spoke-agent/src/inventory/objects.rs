@@ -1,0 +1,202 @@
+//! From documents to the objects of the log. An object keeps its uid for as long as it is there; one that comes again has
+//! a new one.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use axle_core::{
+    log::Contents,
+    manifest::{Document, Export, NAMESPACE_NAME_LABEL, Service, Workload},
+    model::{Endpoint, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, ServiceExport, Uid},
+};
+use axle_proto::convert;
+
+use super::Inventory;
+use crate::replica::{Batch, Replica};
+
+/// The interfaces of this machine's workloads, by endpoint.
+pub type Interfaces = BTreeMap<Uid, String>;
+
+/// This machine itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThisNode {
+    /// Its name.
+    pub name: Name,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What a node takes from its inventory.
+#[derive(Debug, PartialEq)]
+pub struct NodeObjects {
+    /// The node and its workloads.
+    pub batch: Batch,
+    /// Where the workloads are attached.
+    pub interfaces: Interfaces,
+    /// Whether workloads that are not in `interfaces` are gone.
+    pub complete: bool,
+}
+
+/// What a relay takes from its inventory.
+#[derive(Debug, PartialEq)]
+pub struct ClusterObjects {
+    /// Namespaces and exports.
+    pub batch: Batch,
+    /// What is wrong, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// A document's name for people.
+pub(super) fn name(document: &Document) -> String {
+    match document {
+        Document::MeshNetworkPolicy(policy) => policy.name.to_string(),
+        Document::Namespace(namespace) => namespace.name.to_string(),
+        Document::Workload(Workload { namespace, name, .. })
+        | Document::Service(Service { namespace, name, .. })
+        | Document::ServiceExport(Export { namespace, name, .. }) => format!("{namespace}/{name}"),
+    }
+}
+
+/// Gives objects the uids that they have in the log, or new ones.
+struct Filing<'a> {
+    contents: &'a Contents,
+    scope: Scope,
+    now_ms: u64,
+    fresh: &'a mut dyn FnMut() -> Uid,
+    objects: Vec<Object>,
+}
+
+impl<'a> Filing<'a> {
+    fn new(replica: &'a Replica, now_ms: u64, fresh: &'a mut dyn FnMut() -> Uid) -> Self {
+        let scope = Scope::Cluster(replica.ownership().cluster());
+        Self { contents: replica.contents(), scope, now_ms, fresh, objects: Vec::new() }
+    }
+
+    fn held(&self, resource: &Resource) -> Option<&'a Object> {
+        self.contents.get(&Key::of(resource, self.scope, Uid::default()))
+    }
+
+    fn file(&mut self, resource: Resource, uid: Uid) {
+        let revision = self.contents.position().revision + 1;
+        self.objects.push(convert::object(resource, self.scope, uid, revision));
+    }
+
+    /// For kinds that are named by their content.
+    fn file_by_name(&mut self, resource: Resource) {
+        let uid = self.held(&resource).map_or_else(|| (self.fresh)(), |held| held.uid);
+        self.file(resource, uid);
+    }
+
+    fn batch(self, complete: bool) -> Batch {
+        if complete { Batch::Whole(self.objects) } else { Batch::Part(self.objects) }
+    }
+}
+
+impl NodeObjects {
+    /// The node and the workloads of its inventory. `fresh` draws uids that nothing ever had.
+    pub fn of(
+        inventory: &Inventory,
+        replica: &Replica,
+        node: &ThisNode,
+        now_ms: u64,
+        fresh: &mut dyn FnMut() -> Uid,
+    ) -> Self {
+        let mut filing = Filing::new(replica, now_ms, fresh);
+        let ThisNode { name, labels, addresses } = node.clone();
+        filing.file_by_name(Resource::Node(Node { name, labels, addresses }));
+        let mine = |object: &'_ Object| match &*object.resource {
+            Resource::Endpoint(endpoint) if endpoint.node == node.name => {
+                Some(((endpoint.namespace.clone(), endpoint.name.clone()), (object.uid, endpoint.started_ms)))
+            }
+            _ => None,
+        };
+        let held: BTreeMap<_, _> =
+            filing.contents.list_in(Kind::Endpoint, filing.scope).filter_map(|object| mine(object)).collect();
+        let mut interfaces = Interfaces::new();
+        for document in &inventory.documents {
+            let Document::Workload(workload) = document else { continue };
+            let known = held.get(&(workload.namespace.clone(), workload.name.clone())).copied();
+            let (uid, started_ms) = known.unwrap_or_else(|| ((filing.fresh)(), filing.now_ms));
+            interfaces.insert(uid, workload.interface.clone());
+            filing.file(Resource::Endpoint(endpoint(workload, &node.name, started_ms)), uid);
+        }
+        Self { batch: filing.batch(inventory.complete), interfaces, complete: inventory.complete }
+    }
+}
+
+fn endpoint(workload: &Workload, node: &Name, started_ms: u64) -> Endpoint {
+    let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready } =
+        workload.clone();
+    Endpoint { namespace, name, node: node.clone(), service_account, labels, addresses, named_ports, started_ms, ready }
+}
+
+impl ClusterObjects {
+    /// The namespaces and exports of the inventory. A namespace that only workloads name has no labels but its name.
+    pub fn of(inventory: &Inventory, replica: &Replica, now_ms: u64, fresh: &mut dyn FnMut() -> Uid) -> Self {
+        let mut filing = Filing::new(replica, now_ms, fresh);
+        let mut problems = Vec::new();
+        let mut services = BTreeMap::new();
+        let mut named = BTreeSet::new();
+        for document in &inventory.documents {
+            match document {
+                Document::Namespace(namespace) => {
+                    named.insert(namespace.name.clone());
+                    filing.file_by_name(Resource::Namespace(namespace.clone()));
+                }
+                Document::Service(service) => {
+                    services.insert((&service.namespace, &service.name), service);
+                }
+                _ => {}
+            }
+        }
+        for document in &inventory.documents {
+            let Document::ServiceExport(wish) = document else { continue };
+            match services.get(&(&wish.namespace, &wish.name)) {
+                Some(service) => export(&mut filing, service, wish),
+                None => problems.push(format!(
+                    "ServiceExport {}/{} has no Service of the same name: nothing is exported",
+                    wish.namespace, wish.name
+                )),
+            }
+        }
+        if inventory.complete {
+            for namespace in implied(filing.contents, filing.scope).difference(&named) {
+                filing.file_by_name(Resource::Namespace(bare(namespace)));
+            }
+        }
+        Self { batch: filing.batch(inventory.complete), problems }
+    }
+}
+
+fn export(filing: &mut Filing<'_>, service: &Service, wish: &Export) {
+    let Service { namespace, name, selector, ports, affinity } = service.clone();
+    let export =
+        ServiceExport { namespace, name, created_ms: filing.now_ms, selector, ports, affinity, weight: wish.weight };
+    let mut resource = Resource::ServiceExport(export);
+    let held = filing.held(&resource);
+    if let (Some(Resource::ServiceExport(held)), Resource::ServiceExport(export)) =
+        (held.map(|object| &*object.resource), &mut resource)
+    {
+        export.created_ms = held.created_ms;
+    }
+    filing.file_by_name(resource);
+}
+
+/// The namespaces that the cluster's workloads name.
+fn implied(contents: &Contents, scope: Scope) -> BTreeSet<Name> {
+    let of = |object: &Object| match &*object.resource {
+        Resource::Endpoint(endpoint) => Some(endpoint.namespace.clone()),
+        _ => None,
+    };
+    contents.list_in(Kind::Endpoint, scope).filter_map(of).collect()
+}
+
+fn bare(name: &Name) -> Namespace {
+    Namespace { name: name.clone(), labels: [(NAMESPACE_NAME_LABEL.to_owned(), name.to_string())].into() }
+}
+
+#[cfg(test)]
+mod tests;

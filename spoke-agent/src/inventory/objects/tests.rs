@@ -1,0 +1,134 @@
+use std::path::Path;
+
+use axle_core::{
+    manifest,
+    model::{NamedPort, PortTarget, Protocol},
+};
+
+use super::*;
+use crate::replica::{Feed, Ownership};
+
+const CLUSTER: Uid = Uid([1; 16]);
+
+fn inventory(text: &str) -> Inventory {
+    Inventory { documents: manifest::parse(text).unwrap(), complete: true, problems: vec![] }
+}
+
+fn fresh() -> impl FnMut() -> Uid {
+    let mut next = 0_u8;
+    move || {
+        next += 1;
+        Uid([next; 16])
+    }
+}
+
+fn this_node() -> ThisNode {
+    ThisNode { name: Name::new("n1").unwrap(), labels: Labels::new(), addresses: vec![IpAddr::from([192, 0, 2, 1])] }
+}
+
+fn node_replica(directory: &Path) -> Replica {
+    let ownership = Ownership::Node { cluster: CLUSTER, node: this_node().name };
+    Replica::open(directory, ownership, Uid([9; 16])).unwrap().0
+}
+
+fn workload(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: axle.dev/v1alpha1\nkind: Workload\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{interface: veth-{name}, addresses: [{address}], ports: [{{name: http, protocol: TCP, port: 80}}]}}\n---\n"
+    )
+}
+
+fn endpoints(replica: &Replica) -> Vec<(String, Uid, u64)> {
+    let scope = Scope::Cluster(CLUSTER);
+    let of = |object: &Object| match &*object.resource {
+        Resource::Endpoint(endpoint) => (endpoint.name.to_string(), object.uid, endpoint.started_ms),
+        _ => unreachable!(),
+    };
+    let mut all: Vec<_> = replica.contents().list_in(Kind::Endpoint, scope).map(of).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_uid_lives_as_long_as_its_workload_and_never_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut draw = fresh();
+    let mut replica = node_replica(directory.path());
+    let mut take = |replica: &mut Replica, inventory: &Inventory, now| {
+        let objects = NodeObjects::of(inventory, replica, &this_node(), now, &mut draw);
+        let _ = replica.take(&Feed::Local, objects.batch, None, None);
+        objects.interfaces
+    };
+    let two = inventory(&(workload("a", "10.0.0.1") + &workload("b", "10.0.0.2")));
+    let interfaces = take(&mut replica, &two, 5);
+    let first = endpoints(&replica);
+    assert_eq!(first.len(), 2);
+    assert_eq!(interfaces[&first[0].1], "veth-a");
+    // A restart, a change, an unreadable directory: the same incarnations.
+    let mut replica = node_replica(directory.path());
+    take(&mut replica, &inventory(&(workload("a", "10.0.0.9") + &workload("b", "10.0.0.2"))), 6);
+    assert_eq!(endpoints(&replica), first);
+    take(&mut replica, &Inventory::unreadable("gone"), 7);
+    assert_eq!(endpoints(&replica), first);
+    // Gone and back: another.
+    take(&mut replica, &inventory(&workload("a", "10.0.0.1")), 8);
+    assert_eq!(endpoints(&replica), first[..1]);
+    take(&mut replica, &two, 9);
+    let again = endpoints(&replica);
+    assert_eq!(again[0], first[0]);
+    assert!(again[1].1 != first[1].1 && again[1].2 == 9, "{again:?}");
+}
+
+#[test]
+fn workloads_are_taken_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let replica = node_replica(directory.path());
+    let objects = NodeObjects::of(&inventory(&workload("a", "10.0.0.1")), &replica, &this_node(), 5, &mut fresh());
+    let Batch::Whole(filed) = objects.batch else { panic!("complete") };
+    assert_eq!(filed.len(), 2, "the node itself and its workload");
+    let Resource::Endpoint(endpoint) = &*filed[1].resource else { panic!("{filed:?}") };
+    assert_eq!(endpoint.node, this_node().name);
+    assert_eq!(endpoint.named_ports, [NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: 80 }]);
+    assert!(endpoint.ready);
+}
+
+const SERVICE: &str = "apiVersion: axle.dev/v1alpha1\nkind: Service\nmetadata: {name: api, namespace: shop}\n\
+                       spec: {selector: {app: api}, ports: [{name: http, protocol: TCP, port: 80, targetPort: 8080}]}\n---\n";
+const EXPORT: &str =
+    "apiVersion: axle.dev/v1alpha1\nkind: ServiceExport\nmetadata: {name: api, namespace: shop}\n---\n";
+
+#[test]
+fn service_and_export_are_one_object_as_old_as_its_first_sight() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut replica, _) =
+        Replica::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
+    let mut draw = fresh();
+    for now in [5, 6] {
+        let objects = ClusterObjects::of(&inventory(&format!("{SERVICE}{EXPORT}")), &replica, now, &mut draw);
+        assert!(objects.problems.is_empty());
+        let _ = replica.take(&Feed::Local, objects.batch, None, None);
+    }
+    let held: Vec<&Object> = replica.contents().iter().collect();
+    let [object] = held[..] else { panic!("{held:?}") };
+    let Resource::ServiceExport(export) = &*object.resource else { panic!("{object:?}") };
+    assert_eq!((export.created_ms, export.ports[0].target.clone()), (5, PortTarget::Number(8080)));
+    let objects = ClusterObjects::of(&inventory(EXPORT), &replica, 7, &mut draw);
+    assert!(objects.problems[0].contains("has no Service"), "{:?}", objects.problems);
+    assert_eq!(objects.batch, Batch::Whole(vec![]));
+}
+
+#[test]
+fn a_namespace_that_only_workloads_name_is_there_once_the_inventory_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut relay, _) = Replica::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let node = node_replica(other.path());
+    let objects = NodeObjects::of(&inventory(&workload("a", "10.0.0.1")), &node, &this_node(), 5, &mut fresh());
+    let _ = relay.take(&Feed::Node(this_node().name), objects.batch, None, None);
+    let unknown = ClusterObjects::of(&Inventory::unreadable("gone"), &relay, 6, &mut fresh());
+    assert_eq!(unknown.batch, Batch::Part(vec![]), "its labels may stand in what cannot be read");
+    let known = ClusterObjects::of(&inventory(""), &relay, 7, &mut fresh());
+    let Batch::Whole(filed) = known.batch else { panic!("complete") };
+    let Resource::Namespace(namespace) = &*filed[0].resource else { panic!("{filed:?}") };
+    assert_eq!((namespace.name.as_str(), namespace.labels.len()), ("shop", 1));
+}

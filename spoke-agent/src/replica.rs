@@ -1,0 +1,164 @@
+//! A log of one's own, merged from several feeds and kept on disk.
+//!
+//! A relay merges the hub's view, what its nodes say and its own inventory; a node merges its relay's log and its own
+//! inventory. Both are the truth for what they own: what comes back of it from above is an echo, and dropped. Each revision
+//! is on disk, together with how far its feed has come, before anybody is told of it.
+mod kept;
+mod merge;
+mod ownership;
+
+use std::{collections::BTreeMap, path::Path};
+
+use axle_core::{
+    log::{Change, Contents, Delta, Position},
+    model::{Key, Kind, Name, Uid},
+};
+
+pub use merge::{Batch, Merged};
+pub use ownership::{Feed, Ownership};
+
+use crate::journal::Journal;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica {
+    ownership: Ownership,
+    contents: Contents,
+    feeds: BTreeMap<Feed, Position>,
+    journal: Journal,
+}
+
+/// What a batch did.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The new revision, if there is one.
+    pub delta: Option<Delta>,
+    /// What the feed sent and does not own.
+    pub foreign: Vec<Key>,
+    /// Nodes that were removed from above.
+    pub removed_nodes: Vec<Name>,
+    /// Why it is not on disk, if it is not: it is in memory all the same, and taken again after a restart.
+    pub trouble: Option<String>,
+}
+
+/// A replica could not be read from disk.
+#[derive(Debug, thiserror::Error)]
+#[error("the log in {directory} cannot be opened: {why}")]
+pub struct OpenError {
+    directory: String,
+    why: String,
+}
+
+impl Replica {
+    /// Opens the log in `directory`, or begins one with the epoch `fresh`. The texts say what was damaged and set aside;
+    /// everything lost is taken from the feeds again.
+    ///
+    /// # Errors
+    /// If the system does not let us read or write there.
+    pub fn open(directory: &Path, ownership: Ownership, fresh: Uid) -> Result<(Self, Vec<String>), OpenError> {
+        let failed =
+            |why: std::io::Error| OpenError { directory: directory.display().to_string(), why: why.to_string() };
+        let (journal, found) = Journal::open(directory).map_err(failed)?;
+        let mut damage = found.damage;
+        let kept = match found.state.as_deref().map(kept::read_state).transpose() {
+            Ok(kept) => kept,
+            Err(why) => {
+                damage.push(format!("{}: the state is of another version: {why}; beginning anew", directory.display()));
+                None
+            }
+        };
+        let known = kept.is_some();
+        let (contents, feeds) = kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new()));
+        let mut replica = Self { ownership, contents, feeds, journal };
+        if known {
+            for entry in &found.entries {
+                if let Err(why) = replica.replay(entry) {
+                    damage.push(format!("{}: {why}; later entries are left out", directory.display()));
+                    break;
+                }
+            }
+        }
+        if !known || !damage.is_empty() {
+            replica.compact().map_err(failed)?;
+        }
+        Ok((replica, damage))
+    }
+
+    fn replay(&mut self, entry: &[u8]) -> Result<(), String> {
+        let (delta, feed, at) = kept::read_entry(entry)?;
+        let here = self.contents.position();
+        if delta.to.epoch == here.epoch && delta.to.revision > here.revision {
+            let _ = self.contents.apply(&delta).map_err(|error| error.to_string())?;
+            for change in &delta.changes {
+                if let (Feed::Upstream, Change::Delete { key, .. }) = (&feed, change)
+                    && key.kind == Kind::Node
+                {
+                    self.feeds.remove(&Feed::Node(key.name.clone()));
+                }
+            }
+            self.note(feed, at);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, feed: Feed, at: Option<Position>) {
+        match at {
+            Some(at) => self.feeds.insert(feed, at),
+            None => self.feeds.remove(&feed),
+        };
+    }
+
+    /// Takes a batch from a feed, which stands at `at` with it (`None` if it cannot be resumed from there), and whose own
+    /// upstream stands at `origin`. A revision is made if anything changes, or if the origin moves on.
+    pub fn take(&mut self, feed: &Feed, batch: Batch, at: Option<Position>, origin: Option<Position>) -> Taken {
+        let Merged { changes, foreign, removed_nodes } = merge::merge(&self.contents, &self.ownership, feed, batch);
+        let origin = origin.or(self.contents.origin());
+        let mut taken = Taken { foreign, removed_nodes, ..Taken::default() };
+        for node in &taken.removed_nodes {
+            self.feeds.remove(&Feed::Node(node.clone()));
+        }
+        self.note(feed.clone(), at);
+        if changes.is_empty() && origin == self.contents.origin() {
+            return taken;
+        }
+        let delta = Delta::next(&self.contents.position(), changes, origin);
+        let entry = kept::entry(&delta, feed, at);
+        // The delta was made from where the log stands, so it joins.
+        let _ = self.contents.apply(&delta);
+        let written = self.journal.append(&entry);
+        let written = if self.journal.wants_compacting() { self.compact() } else { written };
+        taken.trouble = written.err().map(|error| error.to_string());
+        taken.delta = Some(delta);
+        taken
+    }
+
+    fn compact(&mut self) -> std::io::Result<()> {
+        self.journal.compact(&kept::state(&self.contents, &self.feeds))
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Who owns what.
+    #[must_use]
+    pub fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
+    /// How far a feed has been taken in: what to resume it from.
+    #[must_use]
+    pub fn fed(&self, feed: &Feed) -> Option<Position> {
+        self.feeds.get(feed).copied()
+    }
+
+    /// The nodes that have ever said anything, at a relay.
+    pub fn nodes(&self) -> impl Iterator<Item = &Name> {
+        self.feeds.keys().filter_map(|feed| if let Feed::Node(name) = feed { Some(name) } else { None })
+    }
+}
+
+#[cfg(test)]
+mod tests;

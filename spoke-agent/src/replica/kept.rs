@@ -1,0 +1,115 @@
+//! How a replica lies on disk. Field numbers are on disk for ever.
+use std::collections::BTreeMap;
+
+use axle_core::{
+    log::{Change, Contents, Delta, Position},
+    model::Name,
+};
+use axle_proto::{
+    convert::{
+        Invalid, Wire, contents_from_wire, contents_to_wire, delta_from_wire, delta_to_wire, position_from_wire,
+        position_to_wire,
+    },
+    v1,
+};
+use prost::Message;
+
+use super::Feed;
+
+#[derive(Clone, PartialEq, Message)]
+struct State {
+    #[prost(message, optional, tag = "1")]
+    contents: Option<v1::Contents>,
+    #[prost(message, repeated, tag = "2")]
+    feeds: Vec<Fed>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(message, optional, tag = "1")]
+    delta: Option<v1::Delta>,
+    #[prost(message, optional, tag = "2")]
+    fed: Option<Fed>,
+}
+
+/// A feed and how far it has been taken in.
+#[derive(Clone, PartialEq, Message)]
+struct Fed {
+    #[prost(enumeration = "From", tag = "1")]
+    from: i32,
+    #[prost(string, tag = "2")]
+    node: String,
+    /// Absent: it begins with everything again.
+    #[prost(message, optional, tag = "3")]
+    at: Option<v1::Position>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum From {
+    Unspecified = 0,
+    Upstream = 1,
+    Local = 2,
+    Node = 3,
+}
+
+fn fed(feed: &Feed, at: Option<Position>) -> Fed {
+    let (from, node) = match feed {
+        Feed::Upstream => (From::Upstream, String::new()),
+        Feed::Local => (From::Local, String::new()),
+        Feed::Node(name) => (From::Node, name.to_string()),
+    };
+    Fed { from: from.into(), node, at: at.as_ref().map(position_to_wire) }
+}
+
+fn read_fed(fed: Fed) -> Result<(Feed, Option<Position>), String> {
+    let feed = match fed.from() {
+        From::Upstream => Feed::Upstream,
+        From::Local => Feed::Local,
+        From::Node => Feed::Node(Name::new(fed.node.clone()).map_err(|error| error.to_string())?),
+        From::Unspecified => return Err(format!("a feed of the unknown sort {}", fed.from)),
+    };
+    let at = fed.at.map(position_from_wire).transpose().map_err(text)?;
+    Ok((feed, at))
+}
+
+fn text(invalid: Invalid) -> String {
+    invalid.to_string()
+}
+
+/// A revision with the feed that it came from.
+pub(super) fn entry(delta: &Delta, feed: &Feed, at: Option<Position>) -> Vec<u8> {
+    Entry { delta: Some(delta_to_wire(delta)), fed: Some(fed(feed, at)) }.encode_to_vec()
+}
+
+pub(super) fn read_entry(bytes: &[u8]) -> Result<(Delta, Feed, Option<Position>), String> {
+    let Entry { delta: Some(delta), fed: Some(fed) } = Entry::decode(bytes).map_err(|error| error.to_string())? else {
+        return Err("an entry without its delta or its feed".into());
+    };
+    let Delta { from, to, changes, origin } = delta_from_wire(delta).map_err(text)?;
+    let open = |change| match change {
+        Change::Put(envelope) => axle_core::model::Envelope::open(envelope, &Wire).map(Change::Put),
+        Change::Delete { key, uid } => Ok(Change::Delete { key, uid }),
+    };
+    let changes = changes.into_iter().map(open).collect::<Result<_, _>>()?;
+    let (feed, at) = read_fed(fed)?;
+    Ok((Delta { from, to, changes, origin }, feed, at))
+}
+
+/// Everything.
+pub(super) fn state(contents: &Contents, feeds: &BTreeMap<Feed, Position>) -> Vec<u8> {
+    let feeds = feeds.iter().map(|(feed, at)| fed(feed, Some(*at))).collect();
+    State { contents: Some(contents_to_wire(contents)), feeds }.encode_to_vec()
+}
+
+pub(super) fn read_state(bytes: &[u8]) -> Result<(Contents, BTreeMap<Feed, Position>), String> {
+    let state = State::decode(bytes).map_err(|error| error.to_string())?;
+    let contents = contents_from_wire(state.contents.ok_or("it holds no log")?).map_err(text)?;
+    let mut feeds = BTreeMap::new();
+    for fed in state.feeds {
+        if let (feed, Some(at)) = read_fed(fed)? {
+            feeds.insert(feed, at);
+        }
+    }
+    Ok((contents, feeds))
+}

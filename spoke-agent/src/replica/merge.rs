@@ -1,0 +1,113 @@
+//! What a feed's batch changes in the merged log.
+use std::collections::BTreeMap;
+
+use axle_core::{
+    log::{Change, Contents},
+    model::{Key, Kind, Name, Object, Resource, Uid},
+};
+
+use super::{Feed, Ownership};
+
+/// What a feed says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Batch {
+    /// What changed.
+    Changes(Vec<Change>),
+    /// All that there is: what is not among it is gone.
+    Whole(Vec<Object>),
+    /// All that could be read: what is not among it stays.
+    Part(Vec<Object>),
+}
+
+/// What that means for the merged log.
+#[derive(Debug, Default, PartialEq)]
+pub struct Merged {
+    /// What changes.
+    pub changes: Vec<Change>,
+    /// What the feed sent and does not own.
+    pub foreign: Vec<Key>,
+    /// Nodes that were removed from above.
+    pub removed_nodes: Vec<Name>,
+}
+
+/// Merges `batch` of `feed` into `contents`. Only the owner of an object changes it; echoes from upstream are dropped.
+#[must_use]
+pub(super) fn merge(contents: &Contents, ownership: &Ownership, feed: &Feed, batch: Batch) -> Merged {
+    let mut merger = Merger { contents, ownership, feed, merged: Merged::default() };
+    match batch {
+        Batch::Changes(changes) => changes.into_iter().for_each(|change| merger.change(change)),
+        Batch::Part(objects) => objects.into_iter().for_each(|object| merger.put(object)),
+        Batch::Whole(objects) => merger.whole(objects),
+    }
+    merger.merged
+}
+
+struct Merger<'a> {
+    contents: &'a Contents,
+    ownership: &'a Ownership,
+    feed: &'a Feed,
+    merged: Merged,
+}
+
+impl Merger<'_> {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Put(object) => self.put(object),
+            Change::Delete { key, uid } => self.delete(key, uid),
+        }
+    }
+
+    fn put(&mut self, object: Object) {
+        let held = self.contents.get(&object.key);
+        let mine = self.ownership.owner(&object) == *self.feed
+            && held.is_none_or(|held| self.ownership.owner(held) == *self.feed);
+        if !mine {
+            if *self.feed != Feed::Upstream {
+                self.merged.foreign.push(object.key);
+            }
+            return;
+        }
+        if held.is_none_or(|held| !same(held, &object)) {
+            self.merged.changes.push(Change::Put(object));
+        }
+    }
+
+    fn delete(&mut self, key: Key, uid: Uid) {
+        let Some(held) = self.contents.get(&key).filter(|held| held.uid == uid) else { return };
+        match (self.ownership.owner(held), self.feed) {
+            (owner, feed) if owner == *feed => self.merged.changes.push(Change::Delete { key, uid }),
+            // An echo of our own delete would find nothing here: somebody above removed this node, for good.
+            (Feed::Node(node), Feed::Upstream) if key.kind == Kind::Node => self.remove_node(node),
+            (_, Feed::Upstream) => {}
+            _ => self.merged.foreign.push(key),
+        }
+    }
+
+    fn remove_node(&mut self, node: Name) {
+        let owner = Feed::Node(node.clone());
+        let owned = self.contents.iter().filter(|object| self.ownership.owner(object) == owner);
+        let deletes = owned.map(|object| Change::Delete { key: object.key.clone(), uid: object.uid });
+        self.merged.changes.extend(deletes);
+        self.merged.removed_nodes.push(node);
+    }
+
+    fn whole(&mut self, objects: Vec<Object>) {
+        let listed: BTreeMap<Key, Uid> = objects.iter().map(|object| (object.key.clone(), object.uid)).collect();
+        for object in objects {
+            self.put(object);
+        }
+        for held in self.contents.iter() {
+            if self.ownership.owner(held) == *self.feed && !listed.contains_key(&held.key) {
+                self.merged.changes.push(Change::Delete { key: held.key.clone(), uid: held.uid });
+            }
+        }
+        self.merged.changes.sort_by(|a, b| a.key().cmp(b.key()));
+    }
+}
+
+/// Whether nothing that a reader sees differs. The revision counts for policies alone, where it is part of rule ids; of
+/// other objects it tells only whose log they were numbered in.
+fn same(a: &Object, b: &Object) -> bool {
+    let revision = a.revision == b.revision || !matches!(*a.resource, Resource::Policy(_));
+    revision && a.uid == b.uid && a.payload == b.payload && a.features == b.features
+}

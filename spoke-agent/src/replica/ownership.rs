@@ -1,0 +1,82 @@
+//! Who owns which objects.
+use axle_core::{
+    log::Change,
+    model::{Key, Kind, Name, Object, Resource, Scope, Uid},
+};
+
+/// Where changes come from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feed {
+    /// The hub, at a relay; the relay, at a node.
+    Upstream,
+    /// This agent's inventory.
+    Local,
+    /// A node, at its relay.
+    Node(Name),
+}
+
+/// What an agent is the truth for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// A relay: everything of its cluster.
+    Relay {
+        /// The cluster.
+        cluster: Uid,
+    },
+    /// A node: itself and its workloads.
+    Node {
+        /// Its cluster.
+        cluster: Uid,
+        /// Its name.
+        node: Name,
+    },
+}
+
+impl Ownership {
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Uid {
+        match self {
+            Self::Relay { cluster } | Self::Node { cluster, .. } => *cluster,
+        }
+    }
+
+    /// The feed that an object comes from, and from no other.
+    #[must_use]
+    pub fn owner(&self, object: &Object) -> Feed {
+        if !self.may_own(&object.key) {
+            return Feed::Upstream;
+        }
+        let node = match &*object.resource {
+            Resource::Node(node) => Some(&node.name),
+            Resource::Endpoint(endpoint) => Some(&endpoint.node),
+            _ => None,
+        };
+        match (self, node) {
+            (Self::Relay { .. }, Some(node)) => Feed::Node(node.clone()),
+            (Self::Relay { .. }, None) => Feed::Local,
+            (Self::Node { node: own, .. }, Some(node)) if node == own => Feed::Local,
+            (Self::Node { .. }, _) => Feed::Upstream,
+        }
+    }
+
+    /// Whether an object of this name can be this agent's (or its nodes') own.
+    #[must_use]
+    pub fn may_own(&self, key: &Key) -> bool {
+        let kind = match key.kind {
+            Kind::Node | Kind::Namespace | Kind::Endpoint | Kind::ServiceExport | Kind::Policy => true,
+            Kind::Fleet | Kind::Cluster | Kind::ServiceImport => false,
+        };
+        kind && key.scope == Scope::Cluster(self.cluster())
+    }
+
+    /// Whether a change belongs into what this agent sends upward. At a node, deletes of its cluster's other objects pass
+    /// too: the relay drops what is not the node's.
+    #[must_use]
+    pub fn goes_up(&self, change: &Change) -> bool {
+        match change {
+            Change::Put(object) => self.owner(object) != Feed::Upstream,
+            Change::Delete { key, .. } => self.may_own(key),
+        }
+    }
+}
