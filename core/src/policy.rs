@@ -2,6 +2,8 @@
 pub mod compile;
 mod decision;
 mod evaluate;
+#[cfg(test)]
+mod fixture;
 mod matching;
 pub mod tables;
 mod world;

@@ -269,3 +269,6 @@ fn strictest(steps: &[Vec<Option<Ruling>>], undecided: Ruling) -> Ruling {
     let each = step.iter().map(|outcome| outcome.unwrap_or_else(|| strictest(later, undecided)));
     each.min_by_key(|ruling| ruling.verdict).unwrap_or(undecided)
 }
+
+#[cfg(test)]
+mod tests;
