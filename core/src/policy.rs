@@ -2,6 +2,7 @@
 pub mod compile;
 mod decision;
 mod evaluate;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod matching;
@@ -10,5 +11,6 @@ mod world;
 
 pub use decision::{Decision, Reason, RuleId, Ruling, Side, Verdict};
 pub use evaluate::{Flow, STEPS, Step, evaluate, judge};
+pub use explain::{Asked, Explanation, Trace, explain};
 pub use matching::{Match, Miss, REGION_LABEL, Target, cluster_labels};
 pub use world::{Party, Workload, World};

@@ -75,10 +75,7 @@ pub fn evaluate(world: &World, flow: Flow) -> Decision {
 /// What one workload's end says to a packet between it and `peer`: what the tables of its node must say too.
 #[must_use]
 pub fn judge(world: &World, local: &Workload<'_>, direction: Direction, peer: IpAddr, target: Target) -> Side {
-    let case = Case::new(world, *local, direction, peer, target);
-    let ruling = case.ruling(false);
-    let audited = case.ruling(true);
-    Side { ruling, audit: (audited.verdict != ruling.verdict).then_some(audited) }
+    Case::new(world, *local, direction, peer, target).side()
 }
 
 /// One end of one flow, under judgement.
@@ -107,6 +104,12 @@ impl<'w> Case<'w> {
     ) -> Self {
         let party = world.party(peer, Some((local.cluster, &local.endpoint.node)));
         Self { world, local, direction, other: Other { party, address: peer }, target }
+    }
+
+    pub(super) fn side(&self) -> Side {
+        let ruling = self.ruling(false);
+        let audited = self.ruling(true);
+        Side { ruling, audit: (audited.verdict != ruling.verdict).then_some(audited) }
     }
 
     fn ruling(&self, with_audit: bool) -> Ruling {
@@ -199,7 +202,7 @@ impl<'w> Case<'w> {
         vec![(!self.is_own_node()).then_some(Ruling { verdict: Verdict::Deny, reason })]
     }
 
-    fn rule_id(&self, object: &Object, index: u32) -> RuleId {
+    pub(super) fn rule_id(&self, object: &Object, index: u32) -> RuleId {
         RuleId { policy: object.uid, revision: object.revision, direction: self.direction, index }
     }
 
