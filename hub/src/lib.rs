@@ -1,1 +1,5 @@
 //! Axle's hub: store, authentication, distribution, gRPC, REST and dashboard.
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod store;

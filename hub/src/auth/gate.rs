@@ -1,0 +1,149 @@
+//! The table applied: nothing behind it sees a request that may not be made.
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axle_transport::{
+    acceptor::ExpiredPeer,
+    pki::{Peer, Principal},
+};
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{Extensions, HeaderMap, StatusCode, header};
+use serde_json::json;
+use tonic::Status;
+
+use super::{Caller, Keys, Need, NotAKey, Role, grpc_rule, http_rule};
+
+/// Decides about requests.
+#[derive(Debug)]
+pub struct Gate {
+    keys: Keys,
+}
+
+/// A request that may not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nobody knows who asks. One text for all causes: whoever guesses learns nothing.
+    #[error("no valid credentials: send `authorization: Bearer <token>` (`axle login`), or an enrolled certificate")]
+    Unauthenticated,
+    /// The asker may not do that.
+    #[error("{who} has the role {has}, this needs {needs}: ask an admin for a token with that role")]
+    Forbidden {
+        /// The asker.
+        who: String,
+        /// Its role.
+        has: Role,
+        /// The role wanted.
+        needs: Role,
+    },
+    /// The table has no row for it.
+    #[error("{0} may not be called: it is not in the authorisation table")]
+    Unlisted(String),
+}
+
+impl Gate {
+    /// A gate for bearers of tokens that these keys made.
+    #[must_use]
+    pub fn new(keys: Keys) -> Self {
+        Self { keys }
+    }
+
+    /// A token for a person.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn issue(&self, subject: &str, role: Role, lifetime: Duration) -> Result<String, NotAKey> {
+        self.keys.issue(subject, role, SystemTime::now(), lifetime)
+    }
+
+    /// Whether a request with this need may be made; the person who makes it, if a person does.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn check(&self, need: Need, headers: &HeaderMap, known: &Extensions) -> Result<Option<Caller>, Denied> {
+        let relay = |peer: &Peer| matches!(peer.principal, Principal::Relay(_));
+        let current = known.get::<Peer>().is_some_and(relay);
+        match need {
+            Need::Public => Ok(None),
+            Need::Relay if current => Ok(None),
+            Need::Renewal if current || known.get::<ExpiredPeer>().is_some_and(|peer| relay(&peer.0)) => Ok(None),
+            Need::Relay | Need::Renewal => Err(Denied::Unauthenticated),
+            Need::Role(needs) => {
+                let caller = self.caller(headers)?;
+                if caller.role < needs {
+                    return Err(Denied::Forbidden { who: caller.subject, has: caller.role, needs });
+                }
+                Ok(Some(caller))
+            }
+        }
+    }
+
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
+        let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, token) = text.and_then(|text| text.split_once(' ')).ok_or(Denied::Unauthenticated)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Denied::Unauthenticated);
+        }
+        self.keys.verify(token.trim()).map_err(|why| {
+            tracing::info!(%why, "a token was refused");
+            Denied::Unauthenticated
+        })
+    }
+}
+
+/// The middleware around every door: gRPC is known by its content type, everything else by its route.
+pub async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let grpc = content.is_some_and(|content| content.starts_with("application/grpc"));
+    let rule = if grpc {
+        grpc_rule(request.uri().path())
+    } else if let Some(route) = request.extensions().get::<MatchedPath>() {
+        http_rule(request.method().as_str(), route.as_str())
+    } else {
+        // No route at all: what answers says so, and holds nothing.
+        return next.run(request).await;
+    };
+    let checked = match rule {
+        Some(rule) => gate.check(rule.need, request.headers(), request.extensions()),
+        None => Err(Denied::Unlisted(request.uri().path().chars().take(80).collect())),
+    };
+    match checked {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
+        Err(denied) if grpc => Status::from(denied).into_http(),
+        Err(denied) => denied.into_response(),
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => Self::unauthenticated(denied.to_string()),
+            Denied::Forbidden { .. } | Denied::Unlisted(_) => Self::permission_denied(denied.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Denied {
+    /// As RFC 9457 has it.
+    fn into_response(self) -> Response {
+        let (status, title, code) = match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated"),
+            Self::Forbidden { .. } | Self::Unlisted(_) => (StatusCode::FORBIDDEN, "Forbidden", "forbidden"),
+        };
+        let body = json!({
+            "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": self.to_string(),
+        });
+        let headers = [(header::CONTENT_TYPE, "application/problem+json"), (header::WWW_AUTHENTICATE, "Bearer")];
+        (status, headers, body.to_string()).into_response()
+    }
+}

@@ -1,0 +1,124 @@
+//! Tokens for people: JWT signed with Ed25519, and nothing else.
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use axle_transport::pki::sha256;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use rcgen::KeyPair;
+use serde::{Deserialize, Serialize};
+
+use super::{Caller, Role};
+
+/// The key that signs and verifies tokens of one mesh.
+pub struct Keys {
+    id: String,
+    issuer: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// The audience of every token: this hub, whichever replica.
+const AUDIENCE: &str = "axle-hub";
+/// Longer texts are not looked at.
+const MAX_TOKEN: usize = 4096;
+/// How far two clocks may differ, in seconds.
+const LEEWAY: u64 = 10;
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    exp: u64,
+    iat: u64,
+    role: Role,
+}
+
+/// A signing key that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the key that signs tokens cannot be used: {0}")]
+pub struct NotAKey(String);
+
+impl Keys {
+    /// A new key as PKCS#8 in PEM.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate() -> Result<String, NotAKey> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(|why| NotAKey(why.to_string()))?;
+        Ok(key.serialize_pem())
+    }
+
+    /// Reads a key made by [`Keys::generate`], for tokens of `mesh`.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub fn from_pem(pem: &str, mesh: &str) -> Result<Self, NotAKey> {
+        let pair = KeyPair::from_pem(pem).map_err(|why| NotAKey(why.to_string()))?;
+        let issuer = format!("axle:{mesh}");
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
+        validation.set_issuer(&[&issuer]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY;
+        Ok(Self {
+            id: sha256(pair.public_key_raw()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            issuer,
+            encoding: EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|why| NotAKey(why.to_string()))?,
+            decoding: DecodingKey::from_ed_der(pair.public_key_raw()),
+            validation,
+        })
+    }
+
+    /// A token for `subject`.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn issue(&self, subject: &str, role: Role, now: SystemTime, lifetime: Duration) -> Result<String, NotAKey> {
+        let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: AUDIENCE.into(),
+            sub: subject.into(),
+            exp: seconds(now + lifetime),
+            iat: seconds(now),
+            role,
+        };
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|why| NotAKey(why.to_string()))
+    }
+
+    /// Who bears this token. The reason for a refusal is for the hub's own log: whoever guesses learns nothing.
+    ///
+    /// # Errors
+    /// When it is not a token of this hub, or its time is over.
+    pub fn verify(&self, token: &str) -> Result<Caller, String> {
+        if token.len() > MAX_TOKEN {
+            return Err(format!("a token of {} bytes", token.len()));
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|why| why.to_string())?;
+        // A key's id only says which of our own keys is meant; without one it can only be the one there is.
+        if header.kid.as_ref().is_some_and(|id| *id != self.id) {
+            return Err("signed with a key that is not in use".into());
+        }
+        let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        let claims = data.map_err(|why| why.to_string())?.claims;
+        if claims.sub.is_empty() {
+            return Err("it names nobody".into());
+        }
+        Ok(Caller { subject: claims.sub, role: claims.role })
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Where the log is kept: one trait, SQLite for one hub, Postgres for several.
+mod backup;
+mod batch;
+mod document;
+mod postgres;
+mod sqlite;
+
+use std::path::Path;
+
+use axle_core::{
+    log::{Epoch, Position},
+    model::{Object, Uid},
+};
+use bytes::Bytes;
+
+pub use backup::{backup, restore};
+pub use batch::Batch;
+pub use postgres::PostgresStore;
+pub use sqlite::SqliteStore;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached or did not answer in time. A write's outcome is then unknown until the head is read again.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// What it holds cannot be read.
+    #[error("the database holds something unreadable: {0}")]
+    Corrupt(String),
+    /// It cannot be used as it is set up.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// The objects of one position, and the newest revisions that led there.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where the log stands.
+    pub head: Position,
+    /// Every object as it is there.
+    pub objects: Vec<Object>,
+    /// The newest records, oldest first, as encoded `axle.v1.Record`.
+    pub recent: Vec<Bytes>,
+    /// How far each cluster's own log has been taken in.
+    pub intakes: Vec<(Uid, Position)>,
+}
+
+/// A join token as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// The cluster it is for.
+    pub cluster: Uid,
+    /// Its last moment, in milliseconds since 1970.
+    pub expires_ms: u64,
+    /// Who made it.
+    pub creator: String,
+}
+
+/// The relay that may speak for a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The cluster.
+    pub cluster: Uid,
+    /// SHA-256 of the relay's public key.
+    pub relay_key: [u8; 32],
+    /// When it enrolled, in milliseconds since 1970.
+    pub enrolled_ms: u64,
+}
+
+/// The request that a record answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The revision it made.
+    pub revision: u64,
+    /// What it asked.
+    pub action: String,
+}
+
+/// A database that holds one log. Every method is safe to call from several hubs at once.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Where the log stands; `None` before the first epoch.
+    async fn head(&self) -> Result<Option<Position>, StoreError>;
+
+    /// Begins an epoch at the present revision and hash, if the log still stands at `from`. False: it does not.
+    async fn begin_epoch(&self, from: Option<Position>, epoch: Epoch) -> Result<bool, StoreError>;
+
+    /// Everything at one position, with at most `recent` of the newest records.
+    async fn load(&self, recent: u32) -> Result<Loaded, StoreError>;
+
+    /// Appends a batch whole, if the log still stands at `from`. False: it does not, or a request id is taken; nothing
+    /// was written.
+    async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError>;
+
+    /// At most `limit` encoded records after `revision`, oldest first.
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError>;
+
+    /// At most `limit` encoded records before `revision`, newest first.
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError>;
+
+    /// What became of a request.
+    async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError>;
+
+    /// Keeps a secret unless one of that name is kept, and returns the one in force: of several hubs that start at once,
+    /// one wins and all use its secret.
+    async fn secret(&self, name: &str, value: &str) -> Result<String, StoreError>;
+
+    /// Keeps a join token.
+    async fn add_token(&self, token: &TokenRow) -> Result<(), StoreError>;
+
+    /// Redeems a join token for its cluster and enrols a relay, in one step. False: there is no such token for that
+    /// cluster, it is over, or somebody else redeemed it; nothing was written.
+    async fn redeem(&self, digest: &[u8; 32], now_ms: u64, enrolment: &Enrolment) -> Result<bool, StoreError>;
+
+    /// Every enrolment.
+    async fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError>;
+
+    /// Returns when another hub may have written. A hint: it may come late, often, or never.
+    async fn changed(&self);
+
+    /// Writes everything, as of one position, to a new file in the form that [`restore`] reads.
+    async fn write_backup(&self, file: &Path) -> Result<(), StoreError>;
+}
+
+/// Opens the database that `url` names: `sqlite:<path>` or `postgres://…`, and brings its tables up to date.
+///
+/// # Errors
+/// When the URL is of neither kind, the database cannot be reached, or it was written by a newer hub.
+pub async fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, StoreError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(std::sync::Arc::new(SqliteStore::open(Path::new(path)).await?));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(std::sync::Arc::new(PostgresStore::open(url).await?));
+    }
+    let kind: String = url.split(':').next().unwrap_or_default().chars().take(20).collect();
+    Err(StoreError::Setup(format!("the database {kind:?} is of no known kind; wanted sqlite:<path> or postgres://…")))
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                Self::Corrupt(error.to_string())
+            }
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+fn migrating(error: sqlx::migrate::MigrateError) -> StoreError {
+    use sqlx::migrate::MigrateError::{VersionMismatch, VersionMissing};
+    match error {
+        VersionMissing(step) => StoreError::Setup(format!(
+            "the database was written by a newer hub (step {step} is unknown to this one): use that version or later"
+        )),
+        VersionMismatch(step) => StoreError::Setup(format!(
+            "step {step} of the database differs from this hub's: it was made by an unreleased version; restore a backup"
+        )),
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}
+
+/// A fixed-size value out of a column of bytes.
+fn exact<const N: usize>(what: &str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt(format!("{what} has {} bytes, wanted {N}", bytes.len())))
+}
+
+/// A position out of its three columns.
+fn position(epoch: &[u8], revision: i64, hash: &[u8]) -> Result<Position, StoreError> {
+    Ok(Position {
+        epoch: Uid(exact("an epoch", epoch)?),
+        revision: unsigned(revision)?,
+        hash: axle_core::log::Hash(exact("a hash", hash)?),
+    })
+}
+
+fn unsigned(number: i64) -> Result<u64, StoreError> {
+    number.try_into().map_err(|_| StoreError::Corrupt(format!("{number} is negative")))
+}
+
+/// Databases have no unsigned numbers; ours stay below 2^63 for ever.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod suite;

@@ -1,0 +1,335 @@
+//! The log in Postgres, for several hubs.
+use std::{path::Path, sync::Arc, time::Duration};
+
+use axle_core::{
+    log::{Epoch, Position},
+    model::Uid,
+};
+use bytes::Bytes;
+use sqlx::{
+    PgPool, Postgres, Row, Transaction,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
+};
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{
+    Answered, Batch, Enrolment, Loaded, Store, StoreError, TokenRow,
+    batch::{Columns, Last, LogRow, cluster_column},
+    exact, migrating, position, signed, unsigned,
+};
+
+/// The store in a Postgres database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pub(super) pool: PgPool,
+    changed: Arc<Notify>,
+    listener: JoinHandle<()>,
+}
+
+/// The channel that tells other hubs of a commit. Only a hint: a lost one costs them the wait for their next look.
+const CHANNEL: &str = "axle_log";
+
+impl PostgresStore {
+    /// Connects and brings the tables up to date.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or was written by a newer hub.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse().map_err(|why| StoreError::Setup(format!("the database URL: {why}")))?;
+        let options = options.application_name("axle-hub").options([
+            ("statement_timeout", "10s"),
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            // An acknowledged write survives a crash of the server, whatever the server's own default.
+            ("synchronous_commit", "on"),
+        ]);
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(10));
+        let pool = pool.connect_with(options).await?;
+        sqlx::migrate!("../migrations/postgres").run(&pool).await.map_err(migrating)?;
+        let changed = Arc::new(Notify::new());
+        let listener = tokio::spawn(listen(pool.clone(), changed.clone()));
+        Ok(Self { pool, changed, listener })
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+async fn listen(pool: PgPool, changed: Arc<Notify>) {
+    loop {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(CHANNEL).await?;
+            // `None` is a connection lost and made again: something may have been missed.
+            loop {
+                listener.try_recv().await?;
+                changed.notify_one();
+            }
+        };
+        let ended: Result<(), sqlx::Error> = listening.await;
+        if let Err(why) = ended {
+            tracing::debug!(%why, "not listening to the database");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for PostgresStore {
+    async fn head(&self) -> Result<Option<Position>, StoreError> {
+        let row = sqlx::query("SELECT epoch, revision, hash FROM head").fetch_optional(&self.pool).await?;
+        row.as_ref().map(head_of).transpose()
+    }
+
+    async fn begin_epoch(&self, from: Option<Position>, epoch: Epoch) -> Result<bool, StoreError> {
+        let done = match from {
+            None => {
+                let sql = "INSERT INTO head VALUES (1, $1, 0, $2) ON CONFLICT DO NOTHING";
+                sqlx::query(sql).bind(epoch.0.to_vec()).bind(vec![0_u8; 32]).execute(&self.pool).await?
+            }
+            Some(from) => {
+                sqlx::query("UPDATE head SET epoch = $1 WHERE epoch = $2 AND revision = $3 AND hash = $4")
+                    .bind(epoch.0.to_vec())
+                    .bind(from.epoch.0.to_vec())
+                    .bind(signed(from.revision))
+                    .bind(from.hash.0.to_vec())
+                    .execute(&self.pool)
+                    .await?
+            }
+        };
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn load(&self, recent: u32) -> Result<Loaded, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let head = sqlx::query("SELECT epoch, revision, hash FROM head").fetch_optional(&mut *tx).await?;
+        let head = head.as_ref().map(head_of).transpose()?.unwrap_or_default();
+        let sql = "SELECT kind::int8, cluster, namespace, name, uid, revision, features, payload FROM objects";
+        let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
+        let objects = rows.iter().map(|row| columns_of(row)?.object()).collect::<Result<_, _>>()?;
+        let sql = "SELECT record FROM log ORDER BY revision DESC LIMIT $1";
+        let mut recent = bytes_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
+        recent.reverse();
+        let rows = sqlx::query("SELECT cluster, epoch, revision, hash FROM intakes").fetch_all(&mut *tx).await?;
+        let intakes = rows.iter().map(intake_of).collect::<Result<_, _>>()?;
+        Ok(Loaded { head, objects, recent, intakes })
+    }
+
+    async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError> {
+        let Some((revision, hash)) = batch.end() else { return Ok(true) };
+        let mut tx = self.pool.begin().await?;
+        let moved =
+            sqlx::query("UPDATE head SET revision = $1, hash = $2 WHERE epoch = $3 AND revision = $4 AND hash = $5")
+                .bind(signed(revision))
+                .bind(hash.0.to_vec())
+                .bind(from.epoch.0.to_vec())
+                .bind(signed(from.revision))
+                .bind(from.hash.0.to_vec())
+                .execute(&mut *tx)
+                .await?;
+        if moved.rows_affected() != 1 {
+            return Ok(false);
+        }
+        match insert_records(&mut tx, &batch.log).await {
+            Err(sqlx::Error::Database(why)) if why.is_unique_violation() => return Ok(false),
+            other => other?,
+        }
+        write_objects(&mut tx, batch).await?;
+        write_clusters(&mut tx, batch).await?;
+        tx.commit().await?;
+        // Apart from the commit, which it must not slow down: notifying commits one at a time in the whole server.
+        let told = sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&self.pool).await;
+        if let Err(why) = told {
+            tracing::debug!(%why, "other hubs were not told of a commit; they look every second");
+        }
+        Ok(true)
+    }
+
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+        let sql = "SELECT record FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
+        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+    }
+
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+        let sql = "SELECT record FROM log WHERE revision < $1 ORDER BY revision DESC LIMIT $2";
+        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+    }
+
+    async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {
+        let sql = "SELECT revision, action FROM log WHERE actor = $1 AND request_id = $2 AND request_id <> ''";
+        let row = sqlx::query(sql).bind(actor).bind(request_id).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(Answered { revision: unsigned(row.try_get(0)?)?, action: row.try_get(1)? })).transpose()
+    }
+
+    async fn secret(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let sql = "INSERT INTO secrets VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        sqlx::query(sql).bind(name).bind(value).execute(&self.pool).await?;
+        let row = sqlx::query("SELECT value FROM secrets WHERE name = $1").bind(name).fetch_one(&self.pool).await?;
+        Ok(row.try_get(0)?)
+    }
+
+    async fn add_token(&self, token: &TokenRow) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO join_tokens VALUES ($1, $2, $3, $4)")
+            .bind(token.digest.to_vec())
+            .bind(token.cluster.0.to_vec())
+            .bind(signed(token.expires_ms))
+            .bind(&token.creator)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn redeem(&self, digest: &[u8; 32], now_ms: u64, enrolment: &Enrolment) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        // Of many at once, each waits for the row's lock here, and all but the first then delete nothing.
+        let gone = sqlx::query("DELETE FROM join_tokens WHERE digest = $1 AND cluster = $2 AND expires_ms > $3")
+            .bind(digest.to_vec())
+            .bind(enrolment.cluster.0.to_vec())
+            .bind(signed(now_ms))
+            .execute(&mut *tx)
+            .await?;
+        if gone.rows_affected() != 1 {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM join_tokens WHERE expires_ms <= $1").bind(signed(now_ms)).execute(&mut *tx).await?;
+        let sql = "INSERT INTO enrolments VALUES ($1, $2, $3) ON CONFLICT (cluster) \
+                   DO UPDATE SET relay_key = excluded.relay_key, enrolled_ms = excluded.enrolled_ms";
+        sqlx::query(sql)
+            .bind(enrolment.cluster.0.to_vec())
+            .bind(enrolment.relay_key.to_vec())
+            .bind(signed(enrolment.enrolled_ms))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError> {
+        let sql = "SELECT cluster, relay_key, enrolled_ms FROM enrolments";
+        sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(enrolment_of).collect()
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn write_backup(&self, file: &Path) -> Result<(), StoreError> {
+        super::backup::from_postgres(&self.pool, file).await
+    }
+}
+
+async fn insert_records(tx: &mut Transaction<'static, Postgres>, rows: &[LogRow]) -> Result<(), sqlx::Error> {
+    let sql = "INSERT INTO log SELECT * FROM unnest($1::int8[], $2::bytea[], $3::int8[], $4::text[], $5::text[], \
+               $6::text[], $7::bytea[])";
+    sqlx::query(sql)
+        .bind(rows.iter().map(|row| signed(row.revision)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.hash.0.to_vec()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| signed(row.time_ms)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.actor.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.request_id.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.action.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.record.to_vec()).collect::<Vec<_>>())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_objects(tx: &mut Transaction<'static, Postgres>, batch: &Batch) -> Result<(), StoreError> {
+    let (mut kinds, mut clusters, mut namespaces, mut names, mut uids) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut revisions, mut features, mut payloads, mut documents) = (vec![], vec![], vec![], vec![]);
+    for (key, last) in &batch.objects {
+        match last {
+            Last::Deleted(uid) => {
+                let sql = "DELETE FROM objects WHERE kind = $1 AND cluster = $2 AND namespace = $3 AND name = $4 AND uid = $5";
+                sqlx::query(sql)
+                    .bind(i16::from(key.kind as u8))
+                    .bind(cluster_column(key))
+                    .bind(&key.namespace)
+                    .bind(key.name.as_str())
+                    .bind(uid.0.to_vec())
+                    .execute(&mut **tx)
+                    .await?;
+            }
+            Last::Put(row) => {
+                kinds.push(i16::from(key.kind as u8));
+                clusters.push(cluster_column(key));
+                namespaces.push(key.namespace.clone());
+                names.push(key.name.to_string());
+                uids.push(row.uid.0.to_vec());
+                revisions.push(signed(row.revision));
+                features.push(row.features.clone());
+                payloads.push(row.payload.to_vec());
+                documents.push(row.document.clone());
+            }
+        }
+    }
+    let sql = "INSERT INTO objects SELECT * FROM unnest($1::int2[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], \
+               $6::int8[], $7::text[], $8::bytea[], $9::jsonb[]) ON CONFLICT (kind, cluster, namespace, name) DO UPDATE \
+               SET uid = excluded.uid, revision = excluded.revision, features = excluded.features, \
+               payload = excluded.payload, document = excluded.document";
+    if !kinds.is_empty() {
+        let query = sqlx::query(sql).bind(kinds).bind(clusters).bind(namespaces).bind(names).bind(uids);
+        query.bind(revisions).bind(features).bind(payloads).bind(documents).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+async fn write_clusters(tx: &mut Transaction<'static, Postgres>, batch: &Batch) -> Result<(), StoreError> {
+    for (cluster, at) in &batch.intakes {
+        let sql = "INSERT INTO intakes VALUES ($1, $2, $3, $4) ON CONFLICT (cluster) DO UPDATE \
+                   SET epoch = excluded.epoch, revision = excluded.revision, hash = excluded.hash";
+        sqlx::query(sql)
+            .bind(cluster.0.to_vec())
+            .bind(at.epoch.0.to_vec())
+            .bind(signed(at.revision))
+            .bind(at.hash.0.to_vec())
+            .execute(&mut **tx)
+            .await?;
+    }
+    for cluster in &batch.removed {
+        for sql in [
+            "DELETE FROM intakes WHERE cluster = $1",
+            "DELETE FROM join_tokens WHERE cluster = $1",
+            "DELETE FROM enrolments WHERE cluster = $1",
+        ] {
+            sqlx::query(sql).bind(cluster.0.to_vec()).execute(&mut **tx).await?;
+        }
+    }
+    Ok(())
+}
+
+fn head_of(row: &PgRow) -> Result<Position, StoreError> {
+    position(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
+}
+
+fn intake_of(row: &PgRow) -> Result<(Uid, Position), StoreError> {
+    Ok((Uid(exact("a uid", row.try_get(0)?)?), position(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?))
+}
+
+fn enrolment_of(row: &PgRow) -> Result<Enrolment, StoreError> {
+    Ok(Enrolment {
+        cluster: Uid(exact("a uid", row.try_get(0)?)?),
+        relay_key: exact("a key's hash", row.try_get(1)?)?,
+        enrolled_ms: unsigned(row.try_get(2)?)?,
+    })
+}
+
+fn columns_of(row: &PgRow) -> Result<Columns, StoreError> {
+    Ok(Columns {
+        kind: row.try_get(0)?,
+        cluster: row.try_get(1)?,
+        namespace: row.try_get(2)?,
+        name: row.try_get(3)?,
+        uid: row.try_get(4)?,
+        revision: row.try_get(5)?,
+        features: row.try_get(6)?,
+        payload: row.try_get(7)?,
+    })
+}
+
+fn bytes_of(rows: &[PgRow]) -> Result<Vec<Bytes>, StoreError> {
+    rows.iter().map(|row| Ok(Bytes::from(row.try_get::<Vec<u8>, _>(0)?))).collect()
+}
