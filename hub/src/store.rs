@@ -8,10 +8,9 @@ mod sqlite;
 use std::path::Path;
 
 use axle_core::{
-    log::{Epoch, Position},
+    log::{Epoch, Position, Record},
     model::{Object, Uid},
 };
-use bytes::Bytes;
 
 pub use backup::{backup, restore};
 pub use batch::Batch;
@@ -39,8 +38,8 @@ pub struct Loaded {
     pub head: Position,
     /// Every object as it is there.
     pub objects: Vec<Object>,
-    /// The newest records, oldest first, as encoded `axle.v1.Record`.
-    pub recent: Vec<Bytes>,
+    /// The newest records, oldest first.
+    pub recent: Vec<Record>,
     /// How far each cluster's own log has been taken in.
     pub intakes: Vec<(Uid, Position)>,
 }
@@ -94,11 +93,11 @@ pub trait Store: Send + Sync + 'static {
     /// was written.
     async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError>;
 
-    /// At most `limit` encoded records after `revision`, oldest first.
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError>;
+    /// At most `limit` records after `revision`, oldest first.
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
 
-    /// At most `limit` encoded records before `revision`, newest first.
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError>;
+    /// At most `limit` records before `revision`, newest first.
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
 
     /// What became of a request.
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError>;

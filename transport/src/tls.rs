@@ -3,6 +3,8 @@ mod client;
 mod credentials;
 mod server;
 
+#[cfg(test)]
+pub(crate) use client::dial;
 pub use client::{ClientTls, Expect, channel, connect};
 pub use credentials::{Credentials, SharedCredentials};
 pub(crate) use server::Caller;
@@ -15,6 +17,3 @@ use rustls::crypto::CryptoProvider;
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
-
-#[cfg(test)]
-mod tests;

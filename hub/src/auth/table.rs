@@ -104,7 +104,10 @@ mod tests {
         let services = files.file.iter().flat_map(|file| file.service.iter().map(move |service| (file, service)));
         let declared: HashSet<String> = services
             .flat_map(|(file, service)| {
-                service.method.iter().map(move |method| format!("/{}.{}/{}", file.package(), service.name(), method.name()))
+                service
+                    .method
+                    .iter()
+                    .map(move |method| format!("/{}.{}/{}", file.package(), service.name(), method.name()))
             })
             .collect();
         assert!(declared.len() > 15, "the descriptors hold the services");

@@ -122,6 +122,8 @@ pub(super) async fn from_postgres(pool: &PgPool, file: &Path) -> Result<(), Stor
     use futures::TryStreamExt as _;
     let to = SqliteStore::open(file).await?;
     let mut reading = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // Large tables take longer than the limit on what serves people.
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *reading).await?;
     let mut writing = to.pool.begin().await?;
     for (table, columns) in TABLES {
         let selected: Vec<String> = columns

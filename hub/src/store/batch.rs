@@ -2,11 +2,11 @@
 use std::collections::BTreeMap;
 
 use axle_core::{
-    codec::Codec as _,
     log::{Change, Hash, Position, Record},
     model::{Envelope, Key, Kind, Object, Scope, Uid},
 };
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{StoreError, document, exact, unsigned};
 
@@ -61,7 +61,7 @@ impl Batch {
                 actor: record.actor.clone(),
                 request_id: record.request_id.clone(),
                 action: record.action.clone(),
-                record: axle_proto::convert::encode_record(record),
+                record: axle_proto::convert::record_to_wire(record).encode_to_vec().into(),
             });
             if let Some(intake) = &record.intake {
                 batch.intakes.insert(intake.cluster, intake.position);
@@ -148,4 +148,11 @@ pub(super) fn cluster_column(key: &Key) -> Vec<u8> {
         Scope::Fleet => Vec::new(),
         Scope::Cluster(uid) => uid.0.to_vec(),
     }
+}
+
+/// A row of `log`, read back.
+pub(super) fn record(bytes: Vec<u8>) -> Result<Record, StoreError> {
+    let corrupt = |why: String| StoreError::Corrupt(format!("a record of the log: {why}"));
+    let wire = axle_proto::v1::Record::decode(Bytes::from(bytes)).map_err(|why| corrupt(why.to_string()))?;
+    axle_proto::convert::record_from_wire(wire).map_err(|why| corrupt(why.to_string()))
 }

@@ -2,10 +2,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use axle_core::{
-    log::{Epoch, Position},
+    log::{Epoch, Position, Record},
     model::Uid,
 };
-use bytes::Bytes;
 use sqlx::{
     PgPool, Postgres, Row, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
@@ -14,7 +13,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
     Answered, Batch, Enrolment, Loaded, Store, StoreError, TokenRow,
-    batch::{Columns, Last, LogRow, cluster_column},
+    batch::{Columns, Last, LogRow, cluster_column, record},
     exact, migrating, position, signed, unsigned,
 };
 
@@ -35,7 +34,8 @@ impl PostgresStore {
     /// # Errors
     /// When the database cannot be reached or was written by a newer hub.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|why| StoreError::Setup(format!("the database URL: {why}")))?;
+        let options: PgConnectOptions =
+            url.parse().map_err(|why| StoreError::Setup(format!("the database URL: {why}")))?;
         let options = options.application_name("axle-hub").options([
             ("statement_timeout", "10s"),
             ("lock_timeout", "5s"),
@@ -111,7 +111,7 @@ impl Store for PostgresStore {
         let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
         let objects = rows.iter().map(|row| columns_of(row)?.object()).collect::<Result<_, _>>()?;
         let sql = "SELECT record FROM log ORDER BY revision DESC LIMIT $1";
-        let mut recent = bytes_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
+        let mut recent = records_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
         recent.reverse();
         let rows = sqlx::query("SELECT cluster, epoch, revision, hash FROM intakes").fetch_all(&mut *tx).await?;
         let intakes = rows.iter().map(intake_of).collect::<Result<_, _>>()?;
@@ -148,14 +148,14 @@ impl Store for PostgresStore {
         Ok(true)
     }
 
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT record FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
-        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT record FROM log WHERE revision < $1 ORDER BY revision DESC LIMIT $2";
-        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {
@@ -330,6 +330,6 @@ fn columns_of(row: &PgRow) -> Result<Columns, StoreError> {
     })
 }
 
-fn bytes_of(rows: &[PgRow]) -> Result<Vec<Bytes>, StoreError> {
-    rows.iter().map(|row| Ok(Bytes::from(row.try_get::<Vec<u8>, _>(0)?))).collect()
+fn records_of(rows: &[PgRow]) -> Result<Vec<Record>, StoreError> {
+    rows.iter().map(|row| record(row.try_get(0)?)).collect()
 }

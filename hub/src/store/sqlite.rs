@@ -1,11 +1,10 @@
 //! The log in one file, for one hub.
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 use axle_core::{
-    log::{Epoch, Position},
+    log::{Epoch, Position, Record},
     model::Uid,
 };
-use bytes::Bytes;
 use sqlx::{
     Row, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
@@ -13,7 +12,7 @@ use sqlx::{
 
 use super::{
     Answered, Batch, Enrolment, Loaded, Store, StoreError, TokenRow,
-    batch::{Columns, Last, LogRow, cluster_column},
+    batch::{Columns, Last, LogRow, cluster_column, record},
     exact, migrating, position, signed, unsigned,
 };
 
@@ -29,9 +28,12 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be opened or was written by a newer hub.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let setup = |why: std::io::Error| StoreError::Setup(format!("{}: cannot be made: {why}", path.display()));
+        // Made here if need be, so that its mode is right before the first secret is in it; SQLite's own files beside it
+        // take theirs from it.
+        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(setup)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged write survives the loss of power, not only of the process.
             .synchronous(SqliteSynchronous::Full)
@@ -89,7 +91,7 @@ impl Store for SqliteStore {
         let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
         let objects = rows.iter().map(|row| columns_of(row)?.object()).collect::<Result<_, _>>()?;
         let sql = "SELECT record FROM log ORDER BY revision DESC LIMIT ?1";
-        let mut recent = bytes_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
+        let mut recent = records_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
         recent.reverse();
         let rows = sqlx::query("SELECT cluster, epoch, revision, hash FROM intakes").fetch_all(&mut *tx).await?;
         let intakes = rows.iter().map(intake_of).collect::<Result<_, _>>()?;
@@ -122,14 +124,14 @@ impl Store for SqliteStore {
         Ok(true)
     }
 
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT record FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
-        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Bytes>, StoreError> {
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT record FROM log WHERE revision < ?1 ORDER BY revision DESC LIMIT ?2";
-        bytes_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {
@@ -291,6 +293,6 @@ fn columns_of(row: &SqliteRow) -> Result<Columns, StoreError> {
     })
 }
 
-fn bytes_of(rows: &[SqliteRow]) -> Result<Vec<Bytes>, StoreError> {
-    rows.iter().map(|row| Ok(Bytes::from(row.try_get::<Vec<u8>, _>(0)?))).collect()
+fn records_of(rows: &[SqliteRow]) -> Result<Vec<Record>, StoreError> {
+    rows.iter().map(|row| record(row.try_get(0)?)).collect()
 }

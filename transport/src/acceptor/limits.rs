@@ -14,6 +14,8 @@ pub struct Limits {
     pub streams: u32,
     /// Streams that a peer may have reset before we closed them; a flood of resets ends its connection.
     pub reset_streams: usize,
+    /// Requests that one connection may begin within a second; a flood, also of requests cancelled at once, ends it.
+    pub requests: u64,
     /// Request headers on one stream, in bytes.
     pub header_bytes: u32,
     /// Silence after which the other end is asked whether it lives.
@@ -34,6 +36,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             streams: 100,
             reset_streams: 20,
+            requests: 2_000,
             header_bytes: 16 * 1024,
             keepalive: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(20),

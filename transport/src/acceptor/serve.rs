@@ -4,7 +4,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -170,9 +173,11 @@ impl Acceptor {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let marked = caller.clone();
+        let begun = Arc::new(AtomicU64::new(0));
+        let (marked, counted) = (caller.clone(), begun.clone());
         let service = ServiceBuilder::new()
             .map_request(move |mut request: Request<Incoming>| {
+                counted.fetch_add(1, Ordering::Relaxed);
                 request.extensions_mut().insert(from);
                 match &marked {
                     Caller::Anonymous => {}
@@ -184,17 +189,18 @@ impl Acceptor {
             .service(service);
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
-        let mut refused = pin!(self.refused(&caller));
+        let mut refused = pin!(self.watch(&caller, &begun));
         let mut stopping = false;
         loop {
             tokio::select! {
+                biased;
+                why = refused.as_mut() => return tracing::info!(%from, %why, "connection closed"),
                 ended = connection.as_mut() => {
                     if let Err(why) = ended {
                         tracing::debug!(%from, %why, "connection ended");
                     }
                     return;
                 }
-                why = refused.as_mut() => return tracing::info!(%from, %why, "connection closed"),
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -203,20 +209,30 @@ impl Acceptor {
         }
     }
 
-    /// Ends, with the reason, when the caller may no longer be connected.
-    async fn refused(&self, caller: &Caller) -> String {
-        let (peer, expired): (&Peer, bool) = match caller {
-            Caller::Anonymous => return std::future::pending().await,
-            Caller::Known(peer) => (peer, false),
-            Caller::Expired(peer) => (peer, true),
-        };
+    /// Ends, with the reason, when the connection must; the first look is before the first request.
+    async fn watch(&self, caller: &Caller, begun: &AtomicU64) -> String {
         let since = Instant::now();
+        let mut window = (since, 0);
         let mut ticks = interval(self.limits.recheck);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(why) = self.guard.admits(peer, expired, since.elapsed(), SystemTime::now()) {
+            let peer: Option<(&Peer, bool)> = match caller {
+                Caller::Anonymous => None,
+                Caller::Known(peer) => Some((peer, false)),
+                Caller::Expired(peer) => Some((peer, true)),
+            };
+            if let Some((peer, expired)) = peer
+                && let Err(why) = self.guard.admits(peer, expired, since.elapsed(), SystemTime::now())
+            {
                 return format!("{}: {why}", peer.principal);
+            }
+            let now = begun.load(Ordering::Relaxed);
+            if now - window.1 > self.limits.requests {
+                return format!("more than {} requests in a second", self.limits.requests);
+            }
+            if window.0.elapsed() >= Duration::from_secs(1) {
+                window = (Instant::now(), now);
             }
         }
     }

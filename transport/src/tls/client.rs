@@ -167,21 +167,22 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connector = TlsConnector::from(self.0.config.clone());
-        Box::pin(async move {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
-            let port = uri.port_u16().unwrap_or_default();
-            let stream = TcpStream::connect((host.as_str(), port))
-                .await
-                .map_err(|why| io::Error::new(why.kind(), format!("no connection to {host} port {port}: {why}")))?;
-            stream.set_nodelay(true)?;
-            let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-            let stream = connector.connect(name, stream).await.map_err(|why| {
-                io::Error::new(why.kind(), format!("TLS handshake with {host} port {port} failed: {why}"))
-            })?;
-            Ok(TokioIo::new(stream))
-        })
+        let tls = self.0.clone();
+        Box::pin(async move { dial(&uri, &tls).await.map(TokioIo::new) })
     }
+}
+
+/// A TLS connection to a URI's host and port.
+pub(crate) async fn dial(uri: &Uri, tls: &ClientTls) -> io::Result<TlsStream<TcpStream>> {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
+    let port = uri.port_u16().unwrap_or_default();
+    let stream = TcpStream::connect((host.as_str(), port))
+        .await
+        .map_err(|why| io::Error::new(why.kind(), format!("no connection to {host} port {port}: {why}")))?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+    let connected = TlsConnector::from(tls.config.clone()).connect(name, stream).await;
+    connected.map_err(|why| io::Error::new(why.kind(), format!("TLS handshake with {host} port {port} failed: {why}")))
 }
 
 #[derive(Debug)]
