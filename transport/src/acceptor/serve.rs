@@ -25,7 +25,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -108,7 +108,7 @@ impl Acceptor {
                 Err(why) => {
                     // Out of descriptors, most likely: one refused accept must not become a busy loop.
                     tracing::warn!(%why, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
@@ -213,10 +213,7 @@ impl Acceptor {
     async fn watch(&self, caller: &Caller, begun: &AtomicU64) -> String {
         let since = Instant::now();
         let mut window = (since, 0);
-        let mut ticks = interval(self.limits.recheck);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             let peer: Option<(&Peer, bool)> = match caller {
                 Caller::Anonymous => None,
                 Caller::Known(peer) => Some((peer, false)),
@@ -234,6 +231,7 @@ impl Acceptor {
             if window.0.elapsed() >= Duration::from_secs(1) {
                 window = (Instant::now(), now);
             }
+            sleep(self.limits.recheck).await;
         }
     }
 
