@@ -1,0 +1,98 @@
+//! Builds the kernel programs of `spoke-ebpf` with their own toolchain and hands them to the crate as bytes to embed.
+//!
+//! They are built once for all profiles, in a target directory of their own beside the profiles' folders, so that a check
+//! after a build (or the other way round) finds them there.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+fn main() -> Result<()> {
+    let programs = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../spoke-ebpf");
+    for watched in ["src", "common/src", "common/Cargo.toml", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        println!("cargo::rerun-if-changed={}", programs.join(watched).display());
+    }
+    ensure!(
+        variable("CARGO_CFG_TARGET_ENDIAN")? == "little",
+        "the kernel programs are built for little-endian machines only; this target is big-endian"
+    );
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    let built = build(&programs, &target_directory(&out)?)?;
+    for entry in fs::read_dir(programs.join("src"))? {
+        let name = entry?.file_name();
+        let binary = format!("axle-{}", name.to_string_lossy());
+        let from = built.join(&binary);
+        if from.is_file() {
+            fs::copy(&from, out.join(&binary)).with_context(|| format!("copying {}", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds every program; the result is the folder they are in.
+fn build(programs: &Path, target_directory: &Path) -> Result<PathBuf> {
+    let toolchain = pinned_toolchain(programs)?;
+    check_tools(&toolchain)?;
+    let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{architecture}\""),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+    ];
+    let mut cargo = Command::new("rustup");
+    cargo.args(["run", &toolchain, "cargo", "build", "--quiet", "--locked", "--bins", "--release"]);
+    cargo.args(["-Zbuild-std=core", "--target", TARGET, "--target-dir"]).arg(target_directory);
+    cargo.current_dir(programs).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    // What cargo and clippy set for this build is not meant for that one.
+    for inherited in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_TARGET_DIR"] {
+        cargo.env_remove(inherited);
+    }
+    let output = cargo.output().with_context(|| format!("starting {cargo:?}"))?;
+    if !output.status.success() {
+        bail!("the kernel programs did not build ({cargo:?}):\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(target_directory.join(TARGET).join("release"))
+}
+
+/// The toolchain that `spoke-ebpf/rust-toolchain.toml` names.
+fn pinned_toolchain(programs: &Path) -> Result<String> {
+    let path = programs.join("rust-toolchain.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let channel = text.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+    Ok(channel.with_context(|| format!("{}: no line `channel = \"...\"`", path.display()))?.to_owned())
+}
+
+/// Fails with what to install, rather than with what cargo makes of its absence.
+fn check_tools(toolchain: &str) -> Result<()> {
+    let works = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    ensure!(
+        works("rustup", &["run", toolchain, "rustc", "--version"]),
+        "the kernel programs need the toolchain {toolchain}, which is not installed.\n\
+         Install it: rustup toolchain install {toolchain} --profile minimal --component rust-src   (or: make setup)"
+    );
+    ensure!(
+        works("bpf-linker", &["--version"]),
+        "the kernel programs need bpf-linker, which is not in PATH.\n\
+         Install it: cargo install bpf-linker --locked   (or: make setup)"
+    );
+    Ok(())
+}
+
+/// `target/ebpf`, from `target/<profile>/build/<package>/out` (with the target's name before the profile, if one is given).
+fn target_directory(out: &Path) -> Result<PathBuf> {
+    let builds = out.ancestors().find(|folder| folder.ends_with("build"));
+    let profile = builds.and_then(Path::parent).and_then(Path::parent);
+    let target = profile.with_context(|| format!("OUT_DIR is not below a target directory: {}", out.display()))?;
+    Ok(target.join("ebpf"))
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name).with_context(|| format!("{name} is not set: this is run by cargo alone"))
+}

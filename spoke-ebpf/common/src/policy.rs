@@ -1,0 +1,247 @@
+//! Types of the packet path: `spoke-ebpf/src/policy` reads and writes them, the agent's `dataplane` is the other side.
+
+mod outcome;
+
+pub use outcome::Outcome;
+
+/// An address in network order; IPv4 in the mapped form.
+pub type Address = [u32; 4];
+
+/// Third word of an IPv4 address in the mapped form `::ffff:a.b.c.d`.
+pub const MAPPED: u32 = 0xffff_u32.to_be();
+
+/// The mapped form of an IPv4 address given as its word in network order.
+#[must_use]
+pub const fn mapped(ipv4: u32) -> Address {
+    [0, 0, MAPPED, ipv4]
+}
+
+/// What reaches the workload. Also the index of a direction's slot and counter.
+pub const INGRESS: u8 = 0;
+/// What the workload sends.
+pub const EGRESS: u8 = 1;
+
+/// Rows of a bitmap, in words.
+pub const ROW_WORDS: usize = 8;
+/// Cells of a block, and of a block of the address table.
+pub const BLOCK_CELLS: usize = 256;
+/// Blocks of a slot.
+pub const SLOT_BLOCKS: usize = 64;
+/// Port tables: TCP, UDP, SCTP, ICMP, ICMPv6, other (in the order of `axle_core::policy::tables::PortTable`).
+pub const PORT_TABLES: u32 = 6;
+/// Addresses that one workload may have.
+pub const OWN_ADDRESSES: usize = 8;
+
+/// The one cell of `CONTROL`: what the agent tells the programs of one map set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// The generation in force, 0 or 1. Read once per packet: its change is the instant at which a revision takes effect.
+    pub generation: u32,
+    /// Tracked flows that one workload may have.
+    pub share: u32,
+    /// Events of denied packets that one CPU may send in one window of [`EVENT_WINDOW_SHIFT`].
+    pub denied_events: u32,
+    /// The same for new flows.
+    pub flow_events: u32,
+}
+
+/// A window of event rates lasts 2^27 ns, 134 ms.
+pub const EVENT_WINDOW_SHIFT: u32 = 27;
+
+/// How far one CPU has used its events of one kind. Cell 0: denied packets, cell 1: new flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Budget {
+    /// Which window.
+    pub window: u64,
+    /// Events sent in it.
+    pub used: u64,
+}
+
+/// A workload's interface, by the index of its host side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interface {
+    /// Until when (monotonic, ns) TCP packets in mid-stream may make an entry.
+    pub adopt_until: u64,
+    /// The workload's number in the tables.
+    pub local: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The addresses it may send from; the unspecified address means none.
+    pub own: [Address; OWN_ADDRESSES],
+}
+
+/// A local workload of one map set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Workload {
+    /// `slots[generation][direction]`.
+    pub slots: [[u32; 2]; 2],
+    /// Flows that it has in the table of tracked flows. Programs count up; garbage collection sets it.
+    pub flows: u64,
+}
+
+/// A tracked flow as its workload sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The workload's address.
+    pub own: Address,
+    /// The other end's address.
+    pub peer: Address,
+    /// Index of the workload's interface, which outlives an agent.
+    pub interface: u32,
+    /// The workload's port, host order. ICMP: the query's identifier at the end that asks, 0 at the other.
+    pub own_port: u16,
+    /// The other end's.
+    pub peer_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// What is known of a tracked flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow {
+    /// When the last packet was seen (monotonic, ns, to a second).
+    pub seen: u64,
+    /// Bit [`INGRESS`] or [`EGRESS`]: in which direction it began. Both, if it was adopted and that cannot be known:
+    /// then the policy of either direction can cut it.
+    pub origins: u8,
+    /// `Flow::REPLIED` and so on.
+    pub flags: u8,
+    /// Zero.
+    pub padding: [u8; 6],
+}
+
+impl Flow {
+    /// A packet against the direction in which it began was seen.
+    pub const REPLIED: u8 = 1;
+    /// After that, one with the direction was seen.
+    pub const CONFIRMED: u8 = 2;
+    /// TCP: FIN with the direction.
+    pub const FIN_FORWARD: u8 = 4;
+    /// TCP: FIN against it.
+    pub const FIN_REPLY: u8 = 8;
+    /// TCP: the last packet was a RST.
+    pub const RESET: u8 = 16;
+}
+
+/// Identifies the fragments of one datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source of the packet.
+    pub source: Address,
+    /// Destination of the packet.
+    pub destination: Address,
+    /// Index of the workload's interface.
+    pub interface: u32,
+    /// The datagram's identification.
+    pub identification: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`].
+    pub direction: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// What identifies a flow at the head of a transport header. Later fragments lack it and use that of their first one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Head {
+    /// Source port; ICMP: type times 256 plus code. Host order.
+    pub first: u16,
+    /// Destination port; ICMP: identifier. Host order.
+    pub second: u16,
+}
+
+/// Packets and bytes, per CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, with the Ethernet header.
+    pub bytes: u64,
+}
+
+/// What one interface's hooks have seen, per CPU and by direction: the proof that they see packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Seen {
+    /// Packets seen.
+    pub packets: [u64; 2],
+    /// Of these, denied.
+    pub denied: [u64; 2],
+}
+
+/// A verdict, as the ring buffer carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// When (monotonic, ns, to a tick).
+    pub time: u64,
+    /// The workload's address.
+    pub own: Address,
+    /// The other end's address.
+    pub peer: Address,
+    /// Index of the workload's interface.
+    pub interface: u32,
+    /// The workload's number at the time.
+    pub local: u32,
+    /// Class of the peer's address; 0 if the tables were not asked.
+    pub class: u32,
+    /// Slot that was asked.
+    pub slot: u32,
+    /// Length of the packet in bytes.
+    pub length: u32,
+    /// The workload's port; ICMP: type times 256 plus code of a query it sent.
+    pub own_port: u16,
+    /// The other end's port.
+    pub peer_port: u16,
+    /// Port class that was asked.
+    pub port_class: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`INGRESS`] or [`EGRESS`]: of the packet.
+    pub direction: u8,
+    /// An [`Outcome`].
+    pub outcome: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// [`INGRESS`] or [`EGRESS`]: which direction's policy decided.
+    pub decided: u8,
+    /// 1 if a denied packet passed because of a bypass.
+    pub bypassed: u8,
+}
+
+const _: () = {
+    assert!(size_of::<Control>() == 16);
+    assert!(size_of::<Interface>() == 144);
+    assert!(size_of::<Workload>() == 24);
+    assert!(size_of::<FlowKey>() == 44);
+    assert!(size_of::<Flow>() == 16);
+    assert!(size_of::<FragmentKey>() == 44);
+    assert!(size_of::<Event>() == 72);
+};
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::{Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload};
+
+    macro_rules! pod {
+        ($($of:ty),*) => { $(
+            // SAFETY: `repr(C)` of integers without implicit padding: every bit pattern is a value.
+            unsafe impl aya::Pod for $of {}
+        )* };
+    }
+    pod!(Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload);
+}

@@ -1,0 +1,90 @@
+//! Tracked flows. They answer one question: in which direction did this packet's flow begin?
+use core::arch::asm;
+
+use axle_ebpf_common::policy::{Flow, FlowKey, Outcome, Workload};
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use crate::{maps::FLOWS, transport::Transport};
+
+/// `seen` is written when it is older than this (ns): a busy flow dirties no memory.
+const FRESH: u64 = 1_000_000_000;
+/// The kernel's EEXIST, as the helpers return it.
+const EXISTS: i32 = -17;
+
+/// Finds the flow. The pointer is good for as long as the program runs.
+#[inline(always)]
+pub fn find(key: &FlowKey) -> Option<*mut Flow> {
+    FLOWS.get_ptr_mut(key)
+}
+
+/// Makes an entry for a flow that policy accepts, or says why there is no room. It never displaces a living one.
+#[inline(always)]
+pub fn open(key: &FlowKey, workload: *const Workload, share: u64, origins: u8, flags: u8, now: u64) -> Result<(), Outcome> {
+    // SAFETY: the pointer comes from the map.
+    let flows = unsafe { &raw const (*workload).flows }.cast_mut();
+    // SAFETY: as above; a load of an aligned word.
+    if unsafe { flows.read_volatile() } >= share {
+        return Err(Outcome::ShareFull);
+    }
+    let flow = Flow { seen: now, origins, flags, padding: [0; 6] };
+    match FLOWS.insert(key, &flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            // The target has atomic addition, but not what `core` wants to offer it.
+            // SAFETY: as above; programs on other CPUs count there too.
+            unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) flows, in(reg) 1_u64) };
+            Ok(())
+        }
+        // Another CPU was first.
+        Err(EXISTS) => Ok(()),
+        Err(_) => Err(Outcome::TableFull),
+    }
+}
+
+/// Notes an accepted packet of a known flow.
+///
+/// Two CPUs may do so at once and one mark may be lost; the next packet sets it again, and all that hangs on it is when
+/// an idle entry goes.
+#[inline(always)]
+pub fn note(flow: *mut Flow, transport: &Transport, forward: bool, now: u64) {
+    // SAFETY: the pointer comes from the map and the program is its only holder on this CPU.
+    unsafe {
+        if now.wrapping_sub((*flow).seen) > FRESH {
+            (*flow).seen = now;
+        }
+        let before = (*flow).flags;
+        let mut flags = before & !Flow::RESET;
+        if !forward {
+            flags |= Flow::REPLIED;
+        } else if flags & Flow::REPLIED != 0 {
+            flags |= Flow::CONFIRMED;
+        }
+        if transport.fin {
+            flags |= if forward { Flow::FIN_FORWARD } else { Flow::FIN_REPLY };
+        }
+        if transport.reset {
+            flags |= Flow::RESET;
+        }
+        if flags != before {
+            (*flow).flags = flags;
+        }
+    }
+}
+
+/// Notes an accepted packet that begins a flow which is known already.
+#[inline(always)]
+pub fn open_again(flow: *mut Flow, here: u8, now: u64) {
+    // SAFETY: as above.
+    unsafe {
+        let flags = (*flow).flags;
+        let ended = flags & Flow::RESET != 0 || flags & Flow::FIN_FORWARD != 0 && flags & Flow::FIN_REPLY != 0;
+        (*flow).seen = now;
+        if ended || flags & Flow::CONFIRMED == 0 {
+            // Its ports are used again.
+            (*flow).origins = here;
+            (*flow).flags = 0;
+        } else {
+            // It is alive, and somebody begins it from the other end, or pretends to: from now on both have to accept it.
+            (*flow).origins |= here;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The order in which a packet is judged.
+use axle_ebpf_common::policy::{Address, EGRESS, Flow, FlowKey, INGRESS, Interface, OWN_ADDRESSES, Outcome, Workload};
+use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext};
+
+use crate::{
+    flows, fragments,
+    maps::{CONTROL, INTERFACES, WORKLOADS},
+    packet::{ARP, ETHERNET, ICMPV6, IPV4, IPV6, Packet, Part, TCP, interface, parse, read},
+    report::{self, Case},
+    tables,
+    transport::{Kind, Transport, head, is_error, is_link, tcp_flags, transport},
+};
+
+/// Judges one packet that goes in `direction`, seen from its workload.
+#[inline(always)]
+pub fn packet(context: &TcContext, direction: u8) -> i32 {
+    // SAFETY: the helper has no precondition. A tick's precision is enough for all that is timed here.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let mut case = Case::new(interface(context), direction, now);
+    let outcome = match decide(context, &mut case) {
+        Ok(outcome) | Err(outcome) => outcome,
+    };
+    report::finish(context, outcome, &case)
+}
+
+#[inline(always)]
+fn decide(context: &TcContext, case: &mut Case) -> Result<Outcome, Outcome> {
+    // SAFETY: an entry changes only while its interface is being attached or taken away.
+    let interface = unsafe { INTERFACES.get(&case.interface) }.ok_or(Outcome::NoWorkload)?;
+    case.local = interface.local;
+    let ethertype: u16 = read(context, 12).ok_or(Outcome::Malformed)?;
+    if ethertype == ARP {
+        return Ok(Outcome::Link);
+    }
+    let packet = parse(context, ethertype, ETHERNET)?;
+    case.set_ends(&packet);
+    if packet.protocol == ICMPV6 && packet.part == Part::Whole {
+        let kind: u8 = read(context, packet.transport).ok_or(Outcome::Malformed)?;
+        if is_link(&packet, kind, case.direction) {
+            return Ok(Outcome::Link);
+        }
+    }
+    if case.direction == EGRESS && !owns(interface, &case.own) {
+        return Err(Outcome::ForeignSource);
+    }
+    let workload = WORKLOADS.get(interface.local).ok_or(Outcome::NoWorkload)?;
+    let control = CONTROL.get(0).ok_or(Outcome::NoWorkload)?;
+    // Read once: the rest of this packet's way sees one generation.
+    case.generation = control.generation;
+    let head = match packet.part {
+        Part::Later => match fragments::recall(&packet, case.interface, case.direction) {
+            Some(head) => head,
+            None => return whole_row(workload, case),
+        },
+        _ => head(context, &packet).ok_or(Outcome::Malformed)?,
+    };
+    if packet.part == Part::First {
+        fragments::remember(&packet, case.interface, case.direction, head);
+    }
+    let mut transport = transport(packet.protocol, head, case.direction);
+    if packet.protocol == TCP && packet.part != Part::Later {
+        tcp_flags(context, &packet, &mut transport).ok_or(Outcome::Malformed)?;
+    }
+    if packet.part != Part::Later
+        && is_error(packet.protocol, (head.first >> 8) as u8)
+        && is_related(context, &packet, workload, case)
+    {
+        return Ok(Outcome::Related);
+    }
+    case.own_port = transport.own_port;
+    case.peer_port = transport.peer_port;
+    case.class = tables::class(case.family, &case.peer);
+    flow(workload, u64::from(control.share), interface.adopt_until, &transport, case)
+}
+
+/// A later fragment without its first: only a row that accepts every port will do.
+#[inline(always)]
+fn whole_row(workload: &Workload, case: &mut Case) -> Result<Outcome, Outcome> {
+    case.class = tables::class(case.family, &case.peer);
+    if tables::accepts_all(workload, case.generation, case.direction, case.class) {
+        Ok(Outcome::Accepted)
+    } else {
+        Err(Outcome::Fragment)
+    }
+}
+
+/// Judges a packet by the present policy of the direction in which its flow began.
+#[inline(always)]
+fn flow(
+    workload: &Workload,
+    share: u64,
+    adopt_until: u64,
+    transport: &Transport,
+    case: &mut Case,
+) -> Result<Outcome, Outcome> {
+    let key = key(case, transport);
+    let known = if transport.kind == Kind::Single { None } else { flows::find(&key) };
+    let here = 1 << (case.direction & 1);
+    let origins = match known {
+        // SAFETY: the pointer comes from the map.
+        Some(flow) if transport.kind != Kind::Opens => unsafe { (*flow).origins },
+        _ => here,
+    };
+    if known.is_none() && transport.kind == Kind::Continues && adopt_until > case.now {
+        return adopt(workload, share, transport, &key, case);
+    }
+    if !accepted(workload, origins, transport, case) {
+        return Err(Outcome::Denied);
+    }
+    match (known, transport.kind) {
+        (Some(flow), Kind::Opens) => flows::open_again(flow, here, case.now),
+        (Some(flow), _) => flows::note(flow, transport, origins & here != 0, case.now),
+        (None, Kind::Opens | Kind::MayOpen) => {
+            flows::open(&key, workload, share, here, 0, case.now)?;
+            return Ok(Outcome::Opened);
+        }
+        // Without an entry, what answers it has to be accepted by its own direction.
+        (None, _) => {}
+    }
+    Ok(Outcome::Accepted)
+}
+
+/// Makes an entry for a connection that was there before the agent. If both directions accept it, nothing tells in which
+/// it began, and from then on either can cut it.
+#[inline(always)]
+fn adopt(
+    workload: &Workload,
+    share: u64,
+    transport: &Transport,
+    key: &FlowKey,
+    case: &mut Case,
+) -> Result<Outcome, Outcome> {
+    let mut origins = 0;
+    for origin in [INGRESS, EGRESS] {
+        if accepted(workload, 1 << origin, transport, case) {
+            origins |= 1 << origin;
+        }
+    }
+    if origins == 0 {
+        return Err(Outcome::Denied);
+    }
+    flows::open(key, workload, share, origins, Flow::REPLIED | Flow::CONFIRMED, case.now)?;
+    Ok(Outcome::Adopted)
+}
+
+/// Whether the policy of every one of `origins` accepts the flow.
+#[inline(always)]
+fn accepted(workload: &Workload, origins: u8, transport: &Transport, case: &mut Case) -> bool {
+    for origin in [INGRESS, EGRESS] {
+        if origins & 1 << origin != 0 {
+            let number = transport.numbers[origin as usize];
+            let answer = tables::ask(workload, case.generation, origin, case.class, transport.table, number);
+            case.decided = origin;
+            case.slot = answer.slot;
+            case.port_class = answer.port_class;
+            if !answer.accepted {
+                return false;
+            }
+        }
+    }
+    origins != 0
+}
+
+/// Whether an ICMP error is about a flow that is accepted now: it carries the head of a packet of that flow, which went
+/// the other way.
+#[inline(always)]
+fn is_related(context: &TcContext, packet: &Packet, workload: &Workload, case: &mut Case) -> bool {
+    let ethertype = if packet.family == 4 { IPV4 } else { IPV6 };
+    let Ok(inner) = parse(context, ethertype, packet.transport + 8) else { return false };
+    if inner.part == Part::Later {
+        return false;
+    }
+    let direction = if case.direction == EGRESS { INGRESS } else { EGRESS };
+    let mut about = Case::new(case.interface, direction, case.now);
+    about.generation = case.generation;
+    about.set_ends(&inner);
+    if about.own != case.own {
+        return false;
+    }
+    let Some(head) = head(context, &inner) else { return false };
+    let transport = transport(inner.protocol, head, direction);
+    let Some(flow) = flows::find(&key(&about, &transport)) else { return false };
+    about.class = tables::class(about.family, &about.peer);
+    // SAFETY: the pointer comes from the map.
+    accepted(workload, unsafe { (*flow).origins }, &transport, &mut about)
+}
+
+#[inline(always)]
+fn key(case: &Case, transport: &Transport) -> FlowKey {
+    FlowKey {
+        own: case.own,
+        peer: case.peer,
+        interface: case.interface,
+        own_port: transport.own_port,
+        peer_port: transport.peer_port,
+        protocol: case.protocol,
+        family: case.family,
+        padding: [0; 2],
+    }
+}
+
+/// Whether the address is one of the workload's.
+#[inline(always)]
+fn owns(interface: &Interface, address: &Address) -> bool {
+    if address[0] | address[1] | address[2] | address[3] == 0 {
+        return false;
+    }
+    for index in 0..OWN_ADDRESSES {
+        if interface.own[index] == *address {
+            return true;
+        }
+    }
+    false
+}

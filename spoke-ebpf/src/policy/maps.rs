@@ -1,0 +1,66 @@
+//! The maps. The agent sets the sizes when it loads them and maps those that are `MMAPABLE` into its memory.
+use axle_ebpf_common::policy::{
+    Address, BLOCK_CELLS, Budget, Control, Counter, Flow, FlowKey, FragmentKey, Head, Interface, Outcome, PORT_TABLES,
+    ROW_WORDS, SLOT_BLOCKS, Seen, Workload,
+};
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+
+const MMAPABLE: u32 = BPF_F_MMAPABLE;
+/// Stands for a size that the agent sets.
+const SIZED_BY_AGENT: u32 = 2;
+
+// One set of these for each time the agent loads its programs.
+
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);
+/// IPv4 addresses: the upper 16 bits lead to a block of `L2`, 0 for none.
+#[map]
+pub static L1: Array<[u32; 65536]> = Array::with_max_entries(1, MMAPABLE);
+/// The next 8 bits lead to a block of `L3`, 0 for none.
+#[map]
+pub static L2: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+/// The last 8 bits lead to the class, 0 for none.
+#[map]
+pub static L3: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+#[map]
+pub static ADDRESSES6: HashMap<Address, u32> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static PREFIXES4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static PREFIXES6: LpmTrie<Address, u32> = LpmTrie::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static PORTS: Array<[u16; 65536]> = Array::with_max_entries(PORT_TABLES, MMAPABLE);
+#[map]
+pub static SLOTS: Array<[u32; SLOT_BLOCKS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+#[map]
+pub static BLOCKS: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+#[map]
+pub static ROWS: Array<[u64; ROW_WORDS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+#[map]
+pub static WORKLOADS: Array<Workload> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+#[map]
+pub static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
+
+// These are pinned and outlive the agent.
+
+/// Preallocated: when it is full, new flows are refused and no living one is lost.
+#[map]
+pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+/// Least recently used ones go: a datagram lives for a moment.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Head> = LruHashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(Outcome::CELLS, 0);
+#[map]
+pub static SEEN: PerCpuHashMap<u32, Seen> = PerCpuHashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+/// Until when (monotonic, ns) denied packets pass.
+#[map]
+pub static BYPASS: Array<u64> = Array::with_max_entries(1, MMAPABLE);

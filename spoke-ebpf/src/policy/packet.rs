@@ -1,0 +1,176 @@
+//! Ethernet and IP headers.
+use axle_ebpf_common::policy::{Address, Outcome, mapped};
+use aya_ebpf::{EbpfContext as _, programs::TcContext};
+
+/// Length of an Ethernet header.
+pub const ETHERNET: u32 = 14;
+/// IP protocol numbers.
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMPV6: u8 = 58;
+pub const SCTP: u8 = 132;
+
+/// EtherTypes, as the packet has them.
+pub const IPV4: u16 = 0x0800_u16.to_be();
+pub const IPV6: u16 = 0x86dd_u16.to_be();
+pub const ARP: u16 = 0x0806_u16.to_be();
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+/// Extension headers that are followed; a packet with more is malformed. RFC 8200 section 4.1 orders at most seven.
+const MAX_EXTENSIONS: u32 = 7;
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    First,
+    Later,
+}
+
+/// What the IP headers say.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    pub source: Address,
+    pub destination: Address,
+    /// Where the transport header starts; of a later fragment, its payload.
+    pub transport: u32,
+    /// Identifies the fragments of one datagram.
+    pub identification: u32,
+    pub protocol: u8,
+    pub family: u8,
+    pub hop_limit: u8,
+    pub part: Part,
+}
+
+/// Reads a value of the packet in network order, or nothing if the packet ends before.
+///
+/// Straight from the packet's memory where it lies there, which is nearly always; else the kernel gathers it.
+#[inline(always)]
+pub fn read<T: Copy>(context: &TcContext, offset: u32) -> Option<T> {
+    // The verifier wants to see a bound; no header that is followed starts beyond it.
+    let offset = (offset & 0x7ff) as usize;
+    let start = context.data() + offset;
+    if start + size_of::<T>() <= context.data_end() {
+        // SAFETY: in bounds, as just checked; the target loads unaligned.
+        return Some(unsafe { *(start as *const T) });
+    }
+    context.load(offset).ok()
+}
+
+/// Reads the IP headers that start at `offset`.
+#[inline(always)]
+pub fn parse(context: &TcContext, ethertype: u16, offset: u32) -> Result<Packet, Outcome> {
+    match ethertype {
+        IPV4 => ipv4(context, offset).ok_or(Outcome::Malformed),
+        IPV6 => ipv6(context, offset).ok_or(Outcome::Malformed),
+        _ => Err(Outcome::UnknownProtocol),
+    }
+}
+
+#[inline(always)]
+fn ipv4(context: &TcContext, offset: u32) -> Option<Packet> {
+    let header: [u32; 5] = read(context, offset)?;
+    let first = u32::from_be(header[0]);
+    let length = (first >> 22) & 0x3c;
+    if first >> 28 != 4 || length < 20 {
+        return None;
+    }
+    let second = u32::from_be(header[1]);
+    let third = u32::from_be(header[2]);
+    let fragment = second & 0x1fff;
+    let protocol = (third >> 16) as u8;
+    let part = match (fragment, second & 0x2000) {
+        (0, 0) => Part::Whole,
+        (0, _) => Part::First,
+        // It would overwrite the flags of a TCP header already judged (RFC 3128).
+        (1, _) if protocol == TCP => return None,
+        _ => Part::Later,
+    };
+    Some(Packet {
+        source: mapped(header[3]),
+        destination: mapped(header[4]),
+        transport: offset + length,
+        identification: second >> 16,
+        protocol,
+        family: 4,
+        hop_limit: (third >> 24) as u8,
+        part,
+    })
+}
+
+#[inline(always)]
+fn ipv6(context: &TcContext, offset: u32) -> Option<Packet> {
+    let header: [u32; 10] = read(context, offset)?;
+    if u32::from_be(header[0]) >> 28 != 6 {
+        return None;
+    }
+    let second = u32::from_be(header[1]);
+    let mut packet = Packet {
+        source: [header[2], header[3], header[4], header[5]],
+        destination: [header[6], header[7], header[8], header[9]],
+        transport: offset + 40,
+        identification: 0,
+        protocol: (second >> 8) as u8,
+        family: 6,
+        hop_limit: second as u8,
+        part: Part::Whole,
+    };
+    if !is_extension(packet.protocol) {
+        return Some(packet);
+    }
+    for _ in 0..MAX_EXTENSIONS {
+        packet = extension(context, packet)?;
+        if packet.part == Part::Later || !is_extension(packet.protocol) {
+            return Some(packet);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+}
+
+/// Steps over one extension header.
+#[inline(always)]
+fn extension(context: &TcContext, mut packet: Packet) -> Option<Packet> {
+    let header: [u8; 4] = read(context, packet.transport)?;
+    let [next, length, third, fourth] = header;
+    let length = match packet.protocol {
+        FRAGMENT => {
+            let offset = u32::from(third) << 8 | u32::from(fourth);
+            packet.identification = u32::from_be(read(context, packet.transport + 4)?);
+            packet.part = match (offset >> 3, offset & 1) {
+                (0, 0) => Part::Whole,
+                (0, _) => Part::First,
+                (1, _) if next == TCP => return None,
+                _ => Part::Later,
+            };
+            8
+        }
+        AUTHENTICATION => (u32::from(length) + 2) * 4,
+        // Its destination is not where it is going yet (RFC 8200 section 4.4).
+        ROUTING if fourth != 0 => return None,
+        _ => (u32::from(length) + 1) * 8,
+    };
+    packet.protocol = next;
+    packet.transport += length;
+    // Beyond this nothing is read.
+    if packet.transport > 0x700 {
+        return None;
+    }
+    Some(packet)
+}
+
+/// Index of the interface at which the packet is.
+#[inline(always)]
+pub fn interface(context: &TcContext) -> u32 {
+    // SAFETY: the context is the socket buffer for as long as the program runs.
+    unsafe { (*context.as_ptr().cast::<aya_ebpf::bindings::__sk_buff>()).ifindex }
+}
