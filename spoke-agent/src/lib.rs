@@ -5,6 +5,7 @@ pub mod clock;
 pub mod command;
 pub mod control;
 pub mod credentials;
+pub mod dataplane;
 pub mod disk;
 pub mod enroll;
 pub mod inventory;

@@ -63,8 +63,6 @@ pub struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Interface {
-    /// Until when (monotonic, ns) TCP packets in mid-stream may make an entry.
-    pub adopt_until: u64,
     /// The workload's number in the tables.
     pub local: u32,
     /// Zero.
@@ -203,11 +201,13 @@ pub struct Event {
     pub slot: u32,
     /// Length of the packet in bytes.
     pub length: u32,
-    /// The workload's port; ICMP: type times 256 plus code of a query it sent.
+    /// The workload's port; ICMP: the identifier of a query that it sent.
     pub own_port: u16,
     /// The other end's port.
     pub peer_port: u16,
-    /// Port class that was asked.
+    /// Number in the port table that was asked for.
+    pub number: u16,
+    /// Port class that it led to.
     pub port_class: u16,
     /// IP protocol number.
     pub protocol: u8,
@@ -221,16 +221,20 @@ pub struct Event {
     pub decided: u8,
     /// 1 if a denied packet passed because of a bypass.
     pub bypassed: u8,
+    /// Which port table was asked.
+    pub table: u8,
+    /// Zero.
+    pub padding: [u8; 5],
 }
 
 const _: () = {
     assert!(size_of::<Control>() == 16);
-    assert!(size_of::<Interface>() == 144);
+    assert!(size_of::<Interface>() == 136);
     assert!(size_of::<Workload>() == 24);
     assert!(size_of::<FlowKey>() == 44);
     assert!(size_of::<Flow>() == 16);
     assert!(size_of::<FragmentKey>() == 44);
-    assert!(size_of::<Event>() == 72);
+    assert!(size_of::<Event>() == 80);
 };
 
 #[cfg(feature = "user")]

@@ -4,7 +4,7 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_coarse_ns, programs::TcContext}
 
 use crate::{
     flows, fragments,
-    maps::{CONTROL, INTERFACES, WORKLOADS},
+    maps::{ADOPTIONS, CONTROL, INTERFACES, WORKLOADS},
     packet::{ARP, ETHERNET, ICMPV6, IPV4, IPV6, Packet, Part, TCP, interface, parse, read},
     report::{self, Case},
     tables,
@@ -70,7 +70,7 @@ fn decide(context: &TcContext, case: &mut Case) -> Result<Outcome, Outcome> {
     case.own_port = transport.own_port;
     case.peer_port = transport.peer_port;
     case.class = tables::class(case.family, &case.peer);
-    flow(workload, u64::from(control.share), interface.adopt_until, &transport, case)
+    flow(workload, u64::from(control.share), &transport, case)
 }
 
 /// A later fragment without its first: only a row that accepts every port will do.
@@ -86,13 +86,7 @@ fn whole_row(workload: &Workload, case: &mut Case) -> Result<Outcome, Outcome> {
 
 /// Judges a packet by the present policy of the direction in which its flow began.
 #[inline(always)]
-fn flow(
-    workload: &Workload,
-    share: u64,
-    adopt_until: u64,
-    transport: &Transport,
-    case: &mut Case,
-) -> Result<Outcome, Outcome> {
+fn flow(workload: &Workload, share: u64, transport: &Transport, case: &mut Case) -> Result<Outcome, Outcome> {
     let key = key(case, transport);
     let known = if transport.kind == Kind::Single { None } else { flows::find(&key) };
     let here = 1 << (case.direction & 1);
@@ -101,7 +95,7 @@ fn flow(
         Some(flow) if transport.kind != Kind::Opens => unsafe { (*flow).origins },
         _ => here,
     };
-    if known.is_none() && transport.kind == Kind::Continues && adopt_until > case.now {
+    if known.is_none() && transport.kind == Kind::Continues && is_adopting(case) {
         return adopt(workload, share, transport, &key, case);
     }
     if !accepted(workload, origins, transport, case) {
@@ -118,6 +112,13 @@ fn flow(
         (None, _) => {}
     }
     Ok(Outcome::Accepted)
+}
+
+/// Whether the interface is new to the agent, so that its connections are older than the table of flows.
+#[inline(always)]
+fn is_adopting(case: &Case) -> bool {
+    // SAFETY: one word, written once when the interface is attached.
+    unsafe { ADOPTIONS.get(&case.interface) }.is_some_and(|until| *until > case.now)
 }
 
 /// Makes an entry for a connection that was there before the agent. If both directions accept it, nothing tells in which
@@ -151,6 +152,8 @@ fn accepted(workload: &Workload, origins: u8, transport: &Transport, case: &mut 
             let number = transport.numbers[origin as usize];
             let answer = tables::ask(workload, case.generation, origin, case.class, transport.table, number);
             case.decided = origin;
+            case.table = transport.table as u8;
+            case.number = number;
             case.slot = answer.slot;
             case.port_class = answer.port_class;
             if !answer.accepted {

@@ -59,6 +59,9 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, Head> = LruHashMap::with_max_entri
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(Outcome::CELLS, 0);
 #[map]
 pub static SEEN: PerCpuHashMap<u32, Seen> = PerCpuHashMap::with_max_entries(SIZED_BY_AGENT, 0);
+/// Interfaces whose connections are being adopted, and until when (monotonic, ns).
+#[map]
+pub static ADOPTIONS: HashMap<u32, u64> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// Until when (monotonic, ns) denied packets pass.

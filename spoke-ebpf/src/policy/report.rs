@@ -28,7 +28,9 @@ pub struct Case {
     pub slot: u32,
     pub own_port: u16,
     pub peer_port: u16,
+    pub number: u16,
     pub port_class: u16,
+    pub table: u8,
     pub protocol: u8,
     pub family: u8,
     pub direction: u8,
@@ -49,7 +51,9 @@ impl Case {
             slot: 0,
             own_port: 0,
             peer_port: 0,
+            number: 0,
             port_class: 0,
+            table: 0,
             protocol: 0,
             family: 0,
             direction,
@@ -130,6 +134,7 @@ fn tell(outcome: Outcome, case: &Case, length: u32, bypassed: bool, kind: u32) {
         length,
         own_port: case.own_port,
         peer_port: case.peer_port,
+        number: case.number,
         port_class: case.port_class,
         protocol: case.protocol,
         direction: case.direction,
@@ -137,6 +142,8 @@ fn tell(outcome: Outcome, case: &Case, length: u32, bypassed: bool, kind: u32) {
         family: case.family,
         decided: case.decided,
         bypassed: u8::from(bypassed),
+        table: case.table,
+        padding: [0; 5],
     });
     entry.submit(0);
 }

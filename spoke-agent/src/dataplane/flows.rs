@@ -1,0 +1,140 @@
+//! Tracked flows: idle ones go.
+use std::{collections::HashMap, os::fd::AsFd as _, time::Duration};
+
+use axle_ebpf_common::policy::{Flow, FlowKey};
+use aya::maps::{HashMap as KernelMap, IterableMap as _, MapData};
+
+use super::{Error, sys};
+
+const TCP: u8 = 6;
+
+/// After how much silence a flow is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A TCP connection that is established.
+    pub tcp_established: Duration,
+    /// One that is being established.
+    pub tcp_opening: Duration,
+    /// One of which one end has closed its side.
+    pub tcp_closing: Duration,
+    /// One that both ends have closed, or that was reset.
+    pub tcp_closed: Duration,
+    /// Any other protocol, with packets both ways.
+    pub other_answered: Duration,
+    /// Any other protocol, with packets one way.
+    pub other_single: Duration,
+}
+
+impl Default for Timeouts {
+    /// RFC 5382 (TCP) and RFC 4787 (UDP) ask translators for at least 124 minutes, 4 minutes and 2 minutes.
+    fn default() -> Self {
+        Self {
+            tcp_established: Duration::from_secs(8_000),
+            tcp_opening: Duration::from_secs(60),
+            tcp_closing: Duration::from_secs(240),
+            tcp_closed: Duration::from_secs(10),
+            other_answered: Duration::from_secs(180),
+            other_single: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Timeouts {
+    fn of(&self, protocol: u8, flags: u8) -> Duration {
+        let has = |all: u8| flags & all == all;
+        if protocol != TCP {
+            return if has(Flow::REPLIED) { self.other_answered } else { self.other_single };
+        }
+        if has(Flow::RESET) || has(Flow::FIN_FORWARD | Flow::FIN_REPLY) {
+            self.tcp_closed
+        } else if flags & (Flow::FIN_FORWARD | Flow::FIN_REPLY) != 0 {
+            self.tcp_closing
+        } else if has(Flow::REPLIED | Flow::CONFIRMED) {
+            self.tcp_established
+        } else {
+            self.tcp_opening
+        }
+    }
+
+    /// Whether a flow has been silent for too long at `now`.
+    fn have_passed(&self, key: &FlowKey, flow: &Flow, now: u64) -> bool {
+        u128::from(now.saturating_sub(flow.seen)) > self.of(key.protocol, flow.flags).as_nanos()
+    }
+}
+
+/// What a round of garbage collection found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Flows that stay.
+    pub living: usize,
+    /// Flows that went.
+    pub removed: usize,
+    /// Living ones by index of their interface.
+    pub(super) by_interface: HashMap<u32, u64>,
+}
+
+/// Removes the idle flows and counts the others.
+pub(super) fn collect(flows: &mut KernelMap<MapData, FlowKey, Flow>, timeouts: &Timeouts) -> Result<Collected, Error> {
+    let error = |source| Error::Map { map: "FLOWS", source };
+    let now = sys::now();
+    let mut collected = Collected::default();
+    let mut idle = Vec::new();
+    sys::for_each(flows.map().fd().as_fd(), |key: FlowKey, flow: Flow| {
+        if timeouts.have_passed(&key, &flow, now) {
+            idle.push(key);
+        } else {
+            collected.living += 1;
+            *collected.by_interface.entry(key.interface).or_default() += 1;
+        }
+    })
+    .map_err(error)?;
+    for key in idle {
+        match flows.remove(&key).map_err(super::error::kernel) {
+            Ok(()) => collected.removed += 1,
+            Err(missing) if missing.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(source) => return Err(error(source)),
+        }
+    }
+    Ok(collected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(protocol: u8) -> FlowKey {
+        FlowKey {
+            own: [1; 4],
+            peer: [2; 4],
+            interface: 3,
+            own_port: 4,
+            peer_port: 5,
+            protocol,
+            family: 4,
+            padding: [0; 2],
+        }
+    }
+
+    #[test]
+    fn a_flow_goes_by_its_protocol_and_state() {
+        let timeouts = Timeouts::default();
+        let second = 1_000_000_000;
+        for (protocol, flags, seconds) in [
+            (6, 0, 60),
+            (6, Flow::REPLIED, 60),
+            (6, Flow::REPLIED | Flow::CONFIRMED, 8_000),
+            (6, Flow::REPLIED | Flow::CONFIRMED | Flow::FIN_REPLY, 240),
+            (6, Flow::REPLIED | Flow::CONFIRMED | Flow::FIN_REPLY | Flow::FIN_FORWARD, 10),
+            (6, Flow::REPLIED | Flow::RESET, 10),
+            (17, 0, 30),
+            (17, Flow::REPLIED, 180),
+            (1, 0, 30),
+        ] {
+            let flow = Flow { seen: 5 * second, origins: 1, flags, padding: [0; 6] };
+            let end = (5 + seconds) * second;
+            assert!(!timeouts.have_passed(&key(protocol), &flow, end), "{protocol} {flags} goes too early");
+            assert!(timeouts.have_passed(&key(protocol), &flow, end + 1), "{protocol} {flags} stays too long");
+            assert!(!timeouts.have_passed(&key(protocol), &flow, 0), "a packet after the clock was read is no silence");
+        }
+    }
+}

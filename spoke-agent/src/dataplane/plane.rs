@@ -1,0 +1,303 @@
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::atomic::Ordering::{Relaxed, Release},
+    time::Duration,
+};
+
+use axle_core::policy::tables::{Direction, Limits, Local, Plan, Write};
+use axle_ebpf_common::policy::{Flow, FlowKey, Seen};
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, PerCpuHashMap, PerCpuValues},
+    util::nr_cpus,
+};
+
+use super::{
+    Attachment, Collected, Error, Events, NotEnforced, Settings, WriteError,
+    attach::{HOOKS, hold, link_index, link_name},
+    capacity::check,
+    error::kernel,
+    flows, load, offline,
+    pins::{self, Pins},
+    sys,
+    tables::Tables,
+};
+
+/// Asked before every write; an error stands for the kernel refusing it. For tests of what happens then.
+pub type Gate = Box<dyn FnMut(&Write) -> io::Result<()> + Send>;
+
+/// The data plane of one node. Its methods do not wait for anything but the kernel: [`DataPlane::apply`] takes
+/// microseconds, [`DataPlane::replace`] and [`DataPlane::settle`] some milliseconds.
+pub struct DataPlane {
+    pub(super) settings: Settings,
+    pub(super) pins: Pins,
+    pub(super) set: Option<Set>,
+    pub(super) attached: BTreeMap<Local, Attached>,
+    pending: Pending,
+    gate: Option<Gate>,
+}
+
+/// One set of tables and the programs bound to it, with the maps that outlive both.
+pub(super) struct Set {
+    object: Ebpf,
+    pub(super) tables: Tables,
+    pub(super) flows: HashMap<MapData, FlowKey, Flow>,
+    pub(super) seen: PerCpuHashMap<MapData, u32, Seen>,
+    adoptions: HashMap<MapData, u32, u64>,
+}
+
+/// A workload whose interface we hold.
+#[derive(Debug, Clone)]
+pub(super) struct Attached {
+    pub(super) attachment: Attachment,
+    pub(super) index: u32,
+}
+
+/// What has to wait for packets that are under way.
+#[derive(Default)]
+struct Pending {
+    settle: Vec<Write>,
+    flipped: bool,
+}
+
+impl DataPlane {
+    /// Takes the pin directory. What is in force stays so until [`DataPlane::replace`].
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another agent has it, [`Error::Pins`] if it cannot be used.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        let pins = Pins::open(&settings.pins)?;
+        Ok(Self { settings, pins, set: None, attached: BTreeMap::new(), pending: Pending::default(), gate: None })
+    }
+
+    /// How much the tables hold.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.settings.limits
+    }
+
+    /// The pin directory.
+    #[must_use]
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Sets what is asked before every write, or nothing.
+    pub fn set_gate(&mut self, gate: Option<Gate>) {
+        self.gate = gate;
+    }
+
+    /// Builds a whole new set of tables aside and puts it in force, hook by hook, each at one instant and without losing
+    /// a packet. At the end exactly `attachments` are attached. For the start, the restart, and after a failed write.
+    ///
+    /// `plan` is a whole state: it starts from empty tables. The result names the workloads that could not be attached;
+    /// where a hook was held before, its former tables stay in force there.
+    ///
+    /// # Errors
+    /// [`Error::Load`], [`Error::Capacity`], [`Error::Write`], [`Error::Map`]; nothing in force has changed then.
+    pub fn replace(&mut self, plan: &Plan, attachments: &[Attachment]) -> Result<Vec<NotEnforced>, Error> {
+        let (mut set, fresh_flows) = Set::load(&self.settings, &self.pins)?;
+        check(&set.tables, plan, &self.settings.limits)?;
+        write_all(&mut set.tables, &plan.writes, &mut self.gate)?;
+        write_all(&mut set.tables, &plan.settle, &mut self.gate)?;
+        let living = flows::collect(&mut set.flows, &self.settings.timeouts)?;
+        let held: Vec<u32> = self.pins.links()?.iter().filter_map(|name| link_index(name)).collect();
+        let mut attached = BTreeMap::new();
+        let mut failed = Vec::new();
+        for attachment in attachments {
+            let result = attachment.index().and_then(|index| {
+                let is_known = held.contains(&index) && !fresh_flows;
+                if let Some(count) = set.tables.flows(attachment.local) {
+                    count.store(living.by_interface.get(&index).copied().unwrap_or(0), Relaxed);
+                }
+                set.attach(&self.pins, attachment, index, is_known)?;
+                Ok(Attached { attachment: attachment.clone(), index })
+            });
+            match result {
+                Ok(workload) => drop(attached.insert(attachment.local, workload)),
+                Err(reason) => failed.push(NotEnforced {
+                    local: attachment.local,
+                    interface: attachment.interface.clone(),
+                    reason,
+                }),
+            }
+        }
+        let wanted: Vec<u32> = attachments.iter().filter_map(|attachment| attachment.index().ok()).collect();
+        for index in held.into_iter().filter(|index| !wanted.contains(index)) {
+            set.detach(&self.pins, index)?;
+        }
+        (self.set, self.attached, self.pending) = (Some(set), attached, Pending::default());
+        Ok(failed)
+    }
+
+    /// Carries a plan out, one write after the other. What the plan before left to settle is settled first.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] before anything is written, else [`Error::Write`] with the write that failed.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.settle()?;
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        check(&set.tables, plan, &self.settings.limits)?;
+        self.pending.flipped = plan.writes.iter().any(|write| matches!(write, Write::Flip { .. }));
+        write_all(&mut set.tables, &plan.writes, &mut self.gate)?;
+        self.pending.settle.clone_from(&plan.settle);
+        Ok(())
+    }
+
+    /// Waits until no packet is under way that read what the last plan replaced, then makes its last writes. Call it
+    /// when there is time; [`DataPlane::apply`] does if nobody has.
+    ///
+    /// # Errors
+    /// [`Error::Write`] with the write that failed, [`Error::Map`] if the kernel cannot tell when packets are through.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        if !self.pending.flipped && self.pending.settle.is_empty() && !set.tables.addresses4.has_unlinked() {
+            return Ok(());
+        }
+        sys::grace_period().map_err(|source| Error::Map { map: "CONTROL", source })?;
+        set.tables.addresses4.free_unlinked();
+        let settle = std::mem::take(&mut self.pending).settle;
+        write_all(&mut set.tables, &settle, &mut self.gate)
+    }
+
+    /// Whether a plan fits, before anything of it is written.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] with what there is too little of.
+    pub fn check(&self, plan: &Plan) -> Result<(), Error> {
+        let set = self.set.as_ref().ok_or(Error::NotReady)?;
+        Ok(check(&set.tables, plan, &self.settings.limits)?)
+    }
+
+    /// Attaches a workload, or changes the addresses of one that is attached. Until a plan says otherwise, all its
+    /// packets are denied.
+    ///
+    /// # Errors
+    /// [`Error::Interface`] and [`Error::TooManyAddresses`]: the workload's packets are then not judged.
+    pub fn attach(&mut self, attachment: &Attachment) -> Result<(), Error> {
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        let index = attachment.index()?;
+        let before = self.attached.remove(&attachment.local).filter(|before| before.index != index);
+        if let Some(before) = before {
+            set.detach(&self.pins, before.index)?;
+        }
+        let is_known = self.pins.links()?.contains(&link_name(index, Direction::Egress));
+        set.attach(&self.pins, attachment, index, is_known)?;
+        self.attached.insert(attachment.local, Attached { attachment: attachment.clone(), index });
+        Ok(())
+    }
+
+    /// Takes a workload's hooks away: its packets are no longer judged.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWorkload`] if it is not attached, [`Error::Pins`] if its links cannot be removed.
+    pub fn detach(&mut self, local: Local) -> Result<(), Error> {
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        let workload = self.attached.remove(&local).ok_or(Error::UnknownWorkload(local))?;
+        set.detach(&self.pins, workload.index)
+    }
+
+    /// Removes idle flows and corrects the workloads' shares. Meant to be called every few seconds.
+    ///
+    /// # Errors
+    /// [`Error::Map`] if the table of flows cannot be read or written.
+    pub fn collect(&mut self) -> Result<Collected, Error> {
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        let collected = flows::collect(&mut set.flows, &self.settings.timeouts)?;
+        for (local, workload) in &self.attached {
+            if let Some(count) = set.tables.flows(*local) {
+                count.store(collected.by_interface.get(&workload.index).copied().unwrap_or(0), Release);
+            }
+        }
+        Ok(collected)
+    }
+
+    /// Lets denied packets pass for a while, or (`None`) ends that. It ends by itself also without an agent.
+    ///
+    /// # Errors
+    /// [`Error::Map`] if there are no programs yet.
+    pub fn bypass(&self, lasting: Option<Duration>) -> Result<(), Error> {
+        offline::bypass(self.pins.path(), lasting)
+    }
+
+    /// Opens the stream of events.
+    ///
+    /// # Errors
+    /// [`Error::Map`] if there are no programs yet.
+    pub fn events(&self) -> Result<Events, Error> {
+        Events::open(self.pins.path())
+    }
+}
+
+impl Set {
+    fn load(settings: &Settings, pins: &Pins) -> Result<(Self, bool), Error> {
+        let (mut object, fresh_flows) = load::load(settings, pins)?;
+        for (_, name, _) in HOOKS {
+            load::program(&mut object, name)?;
+        }
+        let tables = Tables::new(&mut object, settings)?;
+        let (flows, seen) = (load::map(&mut object, "FLOWS")?, load::map(&mut object, "SEEN")?);
+        let adoptions = load::map(&mut object, "ADOPTIONS")?;
+        Ok((Self { object, tables, flows, seen, adoptions }, fresh_flows))
+    }
+
+    /// Makes both hooks of an interface judge for a workload. `is_known`: its flows have been tracked before.
+    fn attach(&mut self, pins: &Pins, attachment: &Attachment, index: u32, is_known: bool) -> Result<(), Error> {
+        let entry = attachment.entry()?;
+        let local = attachment.local as usize;
+        if local >= self.tables.locals() {
+            let source = io::Error::other(format!("workload {local} of {}", self.tables.locals()));
+            return Err(attachment.error("numbering it", source));
+        }
+        let written = |map| move |error| Error::Map { map, source: kernel(error) };
+        self.tables.interfaces.insert(&index, &entry, 0).map_err(written("INTERFACES"))?;
+        if self.seen.get(&index, 0).is_err() {
+            let cpus = nr_cpus().map_err(|(_, source)| Error::Map { map: "SEEN", source })?;
+            let zero = PerCpuValues::try_from(vec![Seen::default(); cpus.get() as usize]);
+            let zero = zero.map_err(|source| Error::Map { map: "SEEN", source })?;
+            self.seen.insert(&index, zero, 0).map_err(written("SEEN"))?;
+        }
+        if !is_known && !attachment.adopt.is_zero() {
+            let until = sys::now() + attachment.adopt.as_nanos() as u64;
+            self.adoptions.insert(&index, &until, 0).map_err(written("ADOPTIONS"))?;
+        }
+        for (direction, program, hook) in HOOKS {
+            let program = load::program(&mut self.object, program)?;
+            hold(program, pins, index, direction, hook).map_err(|error| attachment.error("attaching to it", error))?;
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, pins: &Pins, index: u32) -> Result<(), Error> {
+        for (direction, ..) in HOOKS {
+            pins::remove(&pins.link(&link_name(index, direction)))?;
+        }
+        for (map, result) in [
+            ("INTERFACES", self.tables.interfaces.remove(&index)),
+            ("SEEN", self.seen.remove(&index)),
+            ("ADOPTIONS", self.adoptions.remove(&index)),
+        ] {
+            match result.map_err(kernel) {
+                Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                    return Err(Error::Map { map, source: error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_all(tables: &mut Tables, writes: &[Write], gate: &mut Option<Gate>) -> Result<(), Error> {
+    for (index, write) in writes.iter().enumerate() {
+        let allowed = gate.as_mut().map_or(Ok(()), |gate| gate(write)).map_err(WriteError::Kernel);
+        allowed.and_then(|()| tables.write(write)).map_err(|source| Error::Write {
+            index,
+            count: writes.len(),
+            write: Box::new(write.clone()),
+            source,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! System calls that neither aya nor nix has.
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    ptr,
+    time::Duration,
+};
+
+use aya::Pod;
+
+/// Waits until every program that runs now has ended: what it read is then held by nobody.
+///
+/// # Errors
+/// What the kernel said; without `membarrier` a fixed wait would be a guess, so there is none.
+pub(super) fn grace_period() -> io::Result<()> {
+    // SAFETY: no pointers. The global command waits for a full RCU grace period, and programs run inside RCU.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The clock of the programs: monotonic, in ns.
+pub(super) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live value; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32).as_nanos() as u64
+}
+
+/// The arguments of the batch commands (`union bpf_attr`, `struct batch`).
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    from: u64,
+    to: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+const LOOKUP_BATCH: libc::c_int = 24;
+
+/// Entries that one batch asks for.
+const BATCH: usize = 4096;
+
+/// Calls `each` for every entry of a hash map. Entries that come and go meanwhile may be missed.
+pub(super) fn for_each<K: Pod, V: Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(K, V)) -> io::Result<()> {
+    // SAFETY: `Pod` types are valid for every bit pattern.
+    let (mut keys, mut values) =
+        unsafe { (vec![std::mem::zeroed::<K>(); BATCH], vec![std::mem::zeroed::<V>(); BATCH]) };
+    let mut cursor = 0_u32;
+    let mut started = false;
+    loop {
+        let mut batch = Batch {
+            from: if started { (&raw const cursor) as u64 } else { 0 },
+            to: (&raw mut cursor) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: BATCH as u32,
+            map: map.as_raw_fd() as u32,
+            ..Batch::default()
+        };
+        // SAFETY: the buffers hold `count` keys and values of the map's sizes and outlive the call.
+        let done = unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut batch, size_of::<Batch>()) };
+        let error = (done != 0).then(io::Error::last_os_error);
+        let is_end = error.as_ref().is_some_and(|error| error.raw_os_error() == Some(libc::ENOENT));
+        match error {
+            Some(error) if !is_end => return Err(error),
+            _ => {}
+        }
+        for (key, value) in keys.iter().zip(&values).take(batch.count as usize) {
+            each(*key, *value);
+        }
+        if is_end {
+            return Ok(());
+        }
+        started = true;
+    }
+}
+
+/// Maps an array map into this process's memory.
+pub(super) fn map_memory(map: impl AsFd, bytes: usize) -> io::Result<ptr::NonNull<libc::c_void>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice; it touches no memory that is in use.
+    let address =
+        unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, map.as_fd().as_raw_fd(), 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    ptr::NonNull::new(address).ok_or_else(|| io::Error::other("the kernel mapped memory at address 0"))
+}
