@@ -42,11 +42,7 @@ impl Lease {
             );
         }
         fs::create_dir_all(ROOT).with_context(|| format!("cannot make {ROOT}"))?;
-        // One at a time looks for the dead, so that nobody sweeps a name that is just being taken.
-        let _turn = lock(&Path::new(ROOT).join("turn"), FlockArg::LockExclusive)?;
-        for dead in dead_names()? {
-            sweep(&dead)?;
-        }
+        let _turn = sweep_the_dead()?;
         let Ok(lock) = lock(&lock_file(name), FlockArg::LockExclusiveNonblock) else {
             bail!("another run called {name:?} is alive (it holds {}); end it first", lock_file(name).display());
         };
@@ -79,6 +75,24 @@ impl Drop for Lease {
         // What could not be removed now is swept by the next run: the lock is dropped right after this.
         let _ = sweep(&self.name);
     }
+}
+
+/// Removes what owners left that are no more.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn sweep_dead() -> anyhow::Result<()> {
+    sweep_the_dead().map(drop)
+}
+
+/// One at a time looks for the dead, so that nobody sweeps a name that is just being taken: the lock says whose turn it
+/// is.
+fn sweep_the_dead() -> anyhow::Result<Flock<File>> {
+    let turn = lock(&Path::new(ROOT).join("turn"), FlockArg::LockExclusive)?;
+    for dead in dead_names()? {
+        sweep(&dead)?;
+    }
+    Ok(turn)
 }
 
 fn folder(name: &str) -> PathBuf {

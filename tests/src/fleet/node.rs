@@ -209,7 +209,7 @@ impl Node {
     pub fn workload_at(&self, fabric: &Fabric, spec: &Spec, addresses: [IpAddr; 2]) -> anyhow::Result<Workload> {
         let seat = fabric.workload(&self.host, &spec.name, addresses)?;
         let log = self.folder.with_file_name(format!("{}-{}.log", self.host.name, spec.name));
-        let workload = Workload::start(seat, spec.clone(), &log)?;
+        let workload = Workload::start(&self.host.name, seat, spec.clone(), &log)?;
         self.tell(&workload)?;
         Ok(workload)
     }

@@ -55,21 +55,24 @@ impl Spec {
 pub struct Workload {
     /// What the inventory says of it.
     pub spec: Spec,
+    /// What its server answers: its host's name and its own.
+    pub answer: String,
     /// Its place on its host.
     pub seat: Seat,
     server: Process,
 }
 
 impl Workload {
-    pub(super) fn start(seat: Seat, spec: Spec, log: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(host: &str, seat: Seat, spec: Spec, log: &Path) -> anyhow::Result<Self> {
+        let answer = format!("{host}/{}", spec.name);
         let mut command = Command::new(binaries()?.join("axle-probe"));
-        command.args(["serve", "--name", &spec.name, "--http", &HTTP.to_string(), "--echo", &ECHO.to_string()]);
+        command.args(["serve", "--name", &answer, "--http", &HTTP.to_string(), "--echo", &ECHO.to_string()]);
         let mut server = Process::start(&spec.name, command, &seat.place, log)?;
         eventually(&format!("{} to listen", spec.name), PATIENCE, || {
             server.check_alive()?;
             if tail(log, 1) == "ready" { Ok(()) } else { bail!("it is not ready") }
         })?;
-        Ok(Self { spec, seat, server })
+        Ok(Self { spec, answer, seat, server })
     }
 
     /// Its IPv4 address.
