@@ -1,14 +1,14 @@
 //! Both ends of the sync session, without I/O: every decision of the protocol is made here.
 //!
 //! Each side of a session serves the other a log. A [`Sender`] decides what its peer gets next; a [`Receiver`] checks what
-//! comes and says what to do with it. [`Liveness`] and [`Backoff`] decide about time, which is passed in.
+//! comes and says what to do with it. [`Heartbeat`] and [`Backoff`] decide about time, which is passed in.
 mod frame;
 mod liveness;
 mod receiver;
 mod sender;
 
 pub use frame::{Ack, Digest, Frame, Marker, Page};
-pub use liveness::{Backoff, Liveness, Pulse};
+pub use liveness::{Backoff, Heartbeat};
 pub use receiver::{Effect, Fault, Intake, Limits, Receiver};
 pub use sender::{Reach, Sender, Step};
 

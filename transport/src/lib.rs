@@ -4,4 +4,5 @@
 pub mod acceptor;
 pub mod context;
 pub mod pki;
+pub mod sync;
 pub mod tls;

@@ -213,6 +213,15 @@ impl Contents {
         self.objects.range::<Key, _>(from..).map(|(_, entry)| &entry.object)
     }
 
+    /// The same log, showing only what `visible` lets through.
+    #[must_use]
+    pub fn filtered(&self, visible: impl Fn(&Key) -> bool) -> Self {
+        let (mut entries, history, mut tombstones) = self.parts();
+        entries.retain(|entry| visible(&entry.object.key));
+        tombstones.retain(|tombstone| visible(&tombstone.key));
+        Self::restore(self.position, self.origin, entries, &history, tombstones)
+    }
+
     /// Everything needed to [`restore`](Self::restore) it: the objects, the places it went through before this one, and
     /// what it deleted on the way.
     #[must_use]

@@ -1,53 +1,24 @@
 //! Decisions about time: when to say that one is alive, when to believe that the peer is not, when to try again.
 use std::time::Duration;
 
-/// Watches a session's silence. Times are from any monotonic clock's start.
-#[derive(Debug, Clone, Copy)]
-pub struct Liveness {
-    period: Duration,
-    heard: Duration,
-    said: Duration,
-}
-
-/// What to do now.
+/// How often a session says that it lives, and how long it believes so of a silent peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
-    /// Look again at this time.
-    Wait(Duration),
-    /// Say something.
-    Speak,
-    /// The peer has been silent for three periods.
-    Dead,
+pub struct Heartbeat {
+    /// The longest that one is silent.
+    pub period: Duration,
 }
 
-impl Liveness {
-    /// A session that begins now, with one heartbeat a period.
+impl Heartbeat {
+    /// The longest silence of a peer that is believed to live: three periods, so that one lost or late sign is nothing.
     #[must_use]
-    pub fn new(period: Duration, now: Duration) -> Self {
-        Self { period, heard: now, said: now }
+    pub fn patience(self) -> Duration {
+        self.period * 3
     }
+}
 
-    /// Something came.
-    pub fn heard(&mut self, now: Duration) {
-        self.heard = now;
-    }
-
-    /// Something was said.
-    pub fn said(&mut self, now: Duration) {
-        self.said = now;
-    }
-
-    /// What to do now.
-    #[must_use]
-    pub fn pulse(&self, now: Duration) -> Pulse {
-        let (dead, speak) = (self.heard + self.period * 3, self.said + self.period);
-        if now >= dead {
-            Pulse::Dead
-        } else if now >= speak {
-            Pulse::Speak
-        } else {
-            Pulse::Wait(dead.min(speak))
-        }
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { period: Duration::from_secs(10) }
     }
 }
 

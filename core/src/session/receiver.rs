@@ -7,7 +7,7 @@ use crate::{
     session::{Digest, Frame, Marker, Page},
 };
 
-/// Takes a peer's log, frame by frame.
+/// Takes a peer's log, frame by frame. It lives as long as one session: the next begins from what is held durably.
 #[derive(Debug)]
 pub struct Receiver {
     held: Option<Position>,
@@ -36,9 +36,9 @@ impl Default for Limits {
 pub enum Effect {
     /// Nothing, yet.
     Nothing,
-    /// Apply this delta, then say so by [`Receiver::applied`].
+    /// Apply this delta, then acknowledge it.
     Apply(Intake<Delta>),
-    /// Replace everything by this snapshot, then say so by [`Receiver::applied`].
+    /// Replace everything by this snapshot, then acknowledge it.
     Replace(Intake<Snapshot>),
     /// The peer's log stands here.
     Head(Position),
@@ -130,7 +130,7 @@ impl Receiver {
         Self { held, features: features.iter().map(ToString::to_string).collect(), limits, snapshot: None }
     }
 
-    /// Where the copy stands: what to resume from.
+    /// Where the copy stands once everything that was received is applied.
     #[must_use]
     pub fn held(&self) -> Option<Position> {
         self.held
@@ -147,11 +147,6 @@ impl Receiver {
             Frame::Marker(marker) => self.marker(&marker, codec),
             Frame::Head(head) => Ok(Effect::Head(head)),
         }
-    }
-
-    /// The copy now stands here, durably: a delta or snapshot has been applied.
-    pub fn applied(&mut self, position: Position) {
-        self.held = Some(position);
     }
 
     fn delta(&mut self, delta: Delta<Envelope>, codec: &dyn Codec) -> Result<Effect, Fault> {
@@ -183,6 +178,7 @@ impl Receiver {
                 Change::Delete { key, uid } => taken.push(Change::Delete { key, uid }),
             }
         }
+        self.held = Some(to);
         Ok(Effect::Apply(Intake { taken: Delta { from, to, changes: taken, origin }, refused }))
     }
 
@@ -244,6 +240,7 @@ impl Receiver {
                 Err(refusal) => refused.push(refusal),
             }
         }
+        self.held = Some(marker.at);
         let taken = Snapshot { at: marker.at, objects, origin: marker.origin };
         Ok(Effect::Replace(Intake { taken, refused }))
     }

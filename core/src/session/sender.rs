@@ -31,14 +31,13 @@ pub enum Step {
 #[derive(Debug, Clone)]
 pub struct Sender {
     cursor: Option<Position>,
-    acked: Option<Position>,
 }
 
 impl Sender {
     /// For a peer that says what it holds.
     #[must_use]
     pub fn new(resume: Option<Position>) -> Self {
-        Self { cursor: resume, acked: None }
+        Self { cursor: resume }
     }
 
     /// What to send now; `reach` tells how the log can serve a reader at a position.
@@ -61,16 +60,5 @@ impl Sender {
     #[must_use]
     pub fn cursor(&self) -> Option<Position> {
         self.cursor
-    }
-
-    /// The peer said how far its copy is.
-    pub fn acked(&mut self, position: Position) {
-        self.acked = Some(position);
-    }
-
-    /// How far the peer's copy is, as it said.
-    #[must_use]
-    pub fn acknowledged(&self) -> Option<Position> {
-        self.acked
     }
 }

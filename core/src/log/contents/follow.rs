@@ -8,6 +8,7 @@ use super::{Applied, Contents, Entry, OutOfOrder, Step};
 use crate::{
     log::{Change, Delta, Position, Snapshot},
     model::Key,
+    refusal::Refusal,
 };
 
 impl Contents {
@@ -77,10 +78,11 @@ impl Contents {
     }
 
     /// Becomes the snapshot, forgetting all history. Returns what that changes, in the order of the keys: the deletes are
-    /// what the snapshot does not hold any more.
-    pub fn replace(&mut self, snapshot: Snapshot) -> Vec<Change> {
+    /// what the snapshot does not hold any more. An object that came but was refused stays as it was.
+    pub fn replace(&mut self, snapshot: Snapshot, refused: &[Refusal]) -> Vec<Change> {
         let changed = snapshot.at.revision;
-        let entries = snapshot.objects.into_iter().map(|object| Entry { changed, object }).collect();
+        let mut entries: Vec<Entry> = snapshot.objects.into_iter().map(|object| Entry { changed, object }).collect();
+        entries.extend(refused.iter().filter_map(|refusal| self.objects.get(&refusal.key).cloned()));
         let next =
             Self { retention: self.retention, ..Self::restore(snapshot.at, snapshot.origin, entries, &[], vec![]) };
         let changes = self.changes_to(&next.objects);

@@ -1,0 +1,134 @@
+//! One session, lower side.
+use std::{sync::Arc, time::Duration};
+
+use axle_core::session::{FEATURES, MAX_VERSION, MIN_VERSION, Receiver};
+use axle_proto::{
+    convert,
+    v1::{self, HubMessage, SpokeMessage},
+};
+use tonic::{Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
+
+use super::{Ended, Link, LinkState};
+use crate::sync::{
+    MAX_MESSAGE,
+    codec::SessionCodec,
+    host::SessionCounters,
+    inbound,
+    message::{FromHub, Other, SessionMessage},
+    outbound::Outbound,
+    outbox::Outbox,
+    replica::{Goodbye, Replica},
+};
+
+/// From hello to whatever ends it.
+pub(super) async fn run<R: Replica>(link: &mut Link<R>, channel: Channel, counters: &Arc<SessionCounters>) -> Ended {
+    let outbox = Outbox::new();
+    outbox.greet(hello(link));
+    let outbound = Outbound {
+        view: link.own.clone(),
+        outbox: outbox.clone(),
+        heartbeat: link.settings.heartbeat,
+        counters: counters.clone(),
+        _guard: None,
+    };
+    let ended = match tokio::time::timeout(link.settings.connect_timeout, open(channel, outbound)).await {
+        Err(_) => Ended::Refused(Goodbye::because("the upstream did not welcome this side in time")),
+        Ok(Err(status)) => Ended::Refused(Goodbye::because(said(&status))),
+        Ok(Ok(incoming)) => match converse(link, incoming, &outbox).await {
+            (true, goodbye) => Ended::Lost(goodbye),
+            (false, goodbye) => Ended::Refused(goodbye),
+        },
+    };
+    outbox.close(None);
+    ended
+}
+
+async fn open(channel: Channel, outbound: Outbound<SpokeMessage>) -> Result<Streaming<HubMessage>, Status> {
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = PathAndQuery::from_static("/axle.v1.Sync/Sync");
+    let codec = SessionCodec::<SpokeMessage, HubMessage>::default();
+    Ok(grpc.streaming(Request::new(outbound.stream()), path, codec).await?.into_inner())
+}
+
+fn hello<R: Replica>(link: &Link<R>) -> SpokeMessage {
+    let hello = v1::Hello {
+        min_version: MIN_VERSION,
+        max_version: MAX_VERSION,
+        features: FEATURES.iter().map(ToString::to_string).collect(),
+        agent_version: link.agent_version.clone(),
+        node: link.node.clone(),
+        resume: link.replica.held().as_ref().map(convert::position_to_wire),
+        head: Some(convert::position_to_wire(&link.own.position())),
+    };
+    SpokeMessage { deltas: Vec::new(), message: Some(v1::spoke_message::Message::Hello(hello)) }
+}
+
+/// Takes what comes until the session ends: whether it was welcomed, and why it ended.
+async fn converse<R: Replica>(
+    link: &mut Link<R>,
+    mut incoming: Streaming<HubMessage>,
+    outbox: &Outbox<SpokeMessage>,
+) -> (bool, Goodbye) {
+    let mut receiver = Receiver::new(link.replica.held(), FEATURES, link.settings.limits);
+    let patience = link.settings.heartbeat.patience();
+    let mut welcomed = false;
+    link.statuses.mark_changed();
+    let mut statuses_open = true;
+    loop {
+        let message = tokio::select! {
+            message = tokio::time::timeout(patience, incoming.message()) => message,
+            changed = link.statuses.changed(), if welcomed && statuses_open => {
+                statuses_open = changed.is_ok();
+                outbox.latest(statuses(link.statuses.borrow_and_update().clone()));
+                continue;
+            }
+        };
+        let taken = match message {
+            Err(_) => return (welcomed, Goodbye::because(format_args!("the upstream was silent for {patience:?}"))),
+            Ok(Err(status)) => return (welcomed, Goodbye::because(said(&status))),
+            Ok(Ok(None)) => return (welcomed, Goodbye::because("the upstream ended the session")),
+            Ok(Ok(Some(message))) => take(link, message, &mut receiver, outbox, &mut welcomed).await,
+        };
+        if let Err(goodbye) = taken {
+            return (welcomed, goodbye);
+        }
+    }
+}
+
+async fn take<R: Replica>(
+    link: &mut Link<R>,
+    message: HubMessage,
+    receiver: &mut Receiver,
+    outbox: &Outbox<SpokeMessage>,
+    welcomed: &mut bool,
+) -> Result<(), Goodbye> {
+    let incoming = message.read().map_err(Goodbye::because)?;
+    match incoming.other {
+        Some(Other::Ack(ack)) => link.replica.acknowledged(ack),
+        Some(Other::Own(FromHub::Welcome(welcome))) => {
+            let resume = welcome.resume.map(convert::position_from_wire).transpose().map_err(Goodbye::because)?;
+            if let Some(head) = welcome.head {
+                link.replica.head(convert::position_from_wire(head).map_err(Goodbye::because)?);
+            }
+            outbox.serve(resume);
+            *welcomed = true;
+            link.state.send_replace(LinkState::Connected);
+        }
+        Some(Other::Own(FromHub::Goodbye(goodbye))) => {
+            let retry_after = Duration::from_millis(goodbye.retry_after_ms);
+            return Err(Goodbye { reason: goodbye.reason, retry_after });
+        }
+        None => {}
+    }
+    inbound::take(incoming.frames, receiver, &mut link.replica, outbox).await
+}
+
+fn statuses(statuses: Vec<v1::NodeStatus>) -> SpokeMessage {
+    let statuses = v1::NodeStatuses { statuses };
+    SpokeMessage { deltas: Vec::new(), message: Some(v1::spoke_message::Message::Statuses(statuses)) }
+}
+
+fn said(status: &Status) -> String {
+    format!("the upstream said: {} ({:?})", status.message(), status.code())
+}

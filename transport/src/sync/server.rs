@@ -1,0 +1,129 @@
+//! The `axle.v1.Sync` service around a host.
+mod session;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axle_proto::v1::{self, HubMessage, SpokeMessage};
+use futures::Stream;
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    server::{ClientStreamingService, Grpc, NamedService, StreamingService},
+};
+
+use super::{
+    MAX_MESSAGE,
+    codec::{Outgoing, SessionCodec},
+    host::Host,
+};
+use crate::pki::Peer;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type HubStream = Pin<Box<dyn Stream<Item = Result<Outgoing<HubMessage>, Status>> + Send>>;
+
+/// The gRPC service: add it to a tonic server whose acceptor puts the [`Peer`] into each request.
+pub struct SyncServer<H>(Arc<H>);
+
+impl<H> SyncServer<H> {
+    /// Serves that host.
+    #[must_use]
+    pub fn new(host: Arc<H>) -> Self {
+        Self(host)
+    }
+}
+
+impl<H> Clone for SyncServer<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H> NamedService for SyncServer<H> {
+    const NAME: &'static str = "axle.v1.Sync";
+}
+
+impl<H: Host, B> tower::Service<http::Request<B>> for SyncServer<H>
+where
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    B: http_body::Body<Data = bytes::Bytes>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let host = self.0.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                "/axle.v1.Sync/Sync" => {
+                    let codec = SessionCodec::<HubMessage, SpokeMessage>::default();
+                    let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MAX_MESSAGE), Some(MAX_MESSAGE));
+                    grpc.streaming(Session(host), request).await
+                }
+                "/axle.v1.Sync/Report" => {
+                    let codec = tonic_prost::ProstCodec::<v1::ReportSummary, v1::FlowBatch>::default();
+                    Grpc::new(codec).client_streaming(Report(host), request).await
+                }
+                path => Status::unimplemented(format!("no method {path} in this version: upgrade it")).into_http(),
+            })
+        })
+    }
+}
+
+struct Session<H>(Arc<H>);
+
+impl<H: Host> StreamingService<SpokeMessage> for Session<H> {
+    type Response = Outgoing<HubMessage>;
+    type ResponseStream = HubStream;
+    type Future = BoxFuture<Result<Response<HubStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<SpokeMessage>>) -> Self::Future {
+        let host = self.0.clone();
+        Box::pin(async move {
+            let peer = peer(&request)?;
+            let stream = session::open(host, peer, request.into_inner()).await?;
+            Ok(Response::new(stream))
+        })
+    }
+}
+
+struct Report<H>(Arc<H>);
+
+impl<H: Host> ClientStreamingService<v1::FlowBatch> for Report<H> {
+    type Response = v1::ReportSummary;
+    type Future = BoxFuture<Result<Response<v1::ReportSummary>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<v1::FlowBatch>>) -> Self::Future {
+        let host = self.0.clone();
+        Box::pin(async move {
+            let peer = peer(&request)?;
+            let mut batches = request.into_inner();
+            let mut received = 0;
+            while let Some(batch) = batches.message().await? {
+                received += batch.flows.len() as u64;
+                host.report(&peer, batch).map_err(|goodbye| Status::unavailable(goodbye.reason))?;
+            }
+            Ok(Response::new(v1::ReportSummary { received }))
+        })
+    }
+}
+
+fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+    let unknown = || {
+        Status::unauthenticated(
+            "no client certificate: a spoke shows the one that it got when it enrolled; let it enrol first",
+        )
+    };
+    request.extensions().get::<Peer>().cloned().ok_or_else(unknown)
+}
