@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod replica;
 pub mod store;
+pub mod writer;
