@@ -7,7 +7,7 @@ use std::fmt;
 
 pub use gate::{Denied, Gate, guard};
 pub use jwt::{Keys, NotAKey};
-pub use table::{Need, RULES, Rule, grpc_rule, http_rule};
+pub use table::{Need, RULES, Rule, grpc_rule, http_methods, http_rule};
 
 /// What a person may do; each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

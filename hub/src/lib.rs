@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod authority;
+pub mod enroll;
+pub mod members;
 pub mod replica;
 pub mod store;
 pub mod writer;

@@ -79,7 +79,7 @@ pub struct Answered {
 
 /// A database that holds one log. Every method is safe to call from several hubs at once.
 #[async_trait::async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Where the log stands; `None` before the first epoch.
     async fn head(&self) -> Result<Option<Position>, StoreError>;
 

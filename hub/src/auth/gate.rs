@@ -13,11 +13,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Extensions, HeaderMap, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tonic::Status;
 
-use super::{Caller, Keys, Need, NotAKey, Role, grpc_rule, http_rule};
+use super::{Caller, Keys, Need, NotAKey, Role, grpc_rule, http_methods, http_rule};
 
 /// Decides about requests.
 #[derive(Debug)]
@@ -40,6 +40,14 @@ pub enum Denied {
         has: Role,
         /// The role wanted.
         needs: Role,
+    },
+    /// The route is known, with other methods.
+    #[error("{method} is not a method of this route; wanted {}", allowed.join(" or "))]
+    Method {
+        /// The method asked for.
+        method: String,
+        /// Those there are.
+        allowed: Vec<&'static str>,
     },
     /// The table has no row for it.
     #[error("{0} may not be called: it is not in the authorisation table")]
@@ -100,17 +108,16 @@ impl Gate {
 pub async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let content = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let grpc = content.is_some_and(|content| content.starts_with("application/grpc"));
-    let rule = if grpc {
-        grpc_rule(request.uri().path())
-    } else if let Some(route) = request.extensions().get::<MatchedPath>() {
-        http_rule(request.method().as_str(), route.as_str())
-    } else {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let rule = match &route {
+        _ if grpc => grpc_rule(request.uri().path()),
+        Some(route) => http_rule(request.method().as_str(), route.as_str()),
         // No route at all: what answers says so, and holds nothing.
-        return next.run(request).await;
+        None => return next.run(request).await,
     };
     let checked = match rule {
         Some(rule) => gate.check(rule.need, request.headers(), request.extensions()),
-        None => Err(Denied::Unlisted(request.uri().path().chars().take(80).collect())),
+        None => Err(unlisted(&request, route.as_ref().filter(|_| !grpc))),
     };
     match checked {
         Ok(caller) => {
@@ -124,11 +131,21 @@ pub async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     }
 }
 
+fn unlisted(request: &Request, route: Option<&MatchedPath>) -> Denied {
+    let allowed = route.map(|route| http_methods(route.as_str())).unwrap_or_default();
+    if allowed.is_empty() {
+        return Denied::Unlisted(request.uri().path().chars().take(80).collect());
+    }
+    Denied::Method { method: request.method().as_str().chars().take(20).collect(), allowed }
+}
+
 impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unauthenticated => Self::unauthenticated(denied.to_string()),
-            Denied::Forbidden { .. } | Denied::Unlisted(_) => Self::permission_denied(denied.to_string()),
+            Denied::Forbidden { .. } | Denied::Unlisted(_) | Denied::Method { .. } => {
+                Self::permission_denied(denied.to_string())
+            }
         }
     }
 }
@@ -136,14 +153,28 @@ impl From<Denied> for Status {
 impl IntoResponse for Denied {
     /// As RFC 9457 has it.
     fn into_response(self) -> Response {
-        let (status, title, code) = match self {
+        let (status, title, code) = match &self {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated"),
             Self::Forbidden { .. } | Self::Unlisted(_) => (StatusCode::FORBIDDEN, "Forbidden", "forbidden"),
+            Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "method_not_allowed"),
         };
         let body = json!({
             "type": "about:blank", "title": title, "status": status.as_u16(), "code": code, "detail": self.to_string(),
         });
-        let headers = [(header::CONTENT_TYPE, "application/problem+json"), (header::WWW_AUTHENTICATE, "Bearer")];
-        (status, headers, body.to_string()).into_response()
+        let mut response = (status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Self::Unauthenticated => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::Method { allowed, .. } => {
+                if let Ok(allowed) = allowed.join(", ").parse() {
+                    headers.insert(header::ALLOW, allowed);
+                }
+            }
+            Self::Forbidden { .. } | Self::Unlisted(_) => {}
+        }
+        response
     }
 }

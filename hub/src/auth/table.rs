@@ -70,9 +70,8 @@ pub const RULES: &[Rule] = &[
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ],
-        &["GET /livez", "GET /readyz", "GET /api/v1/openapi.json", "GET /", "GET /dashboard/{file}"],
+        &["GET /livez", "GET /readyz", "GET /api/v1/openapi.json", "GET /", "GET /dashboard/{file}", "GET /metrics"],
     ),
-    rule(VIEWER, &[], &["GET /metrics"]),
 ];
 
 /// The rule of a gRPC method, by its exact path.
@@ -88,6 +87,13 @@ pub fn http_rule(method: &str, route: &str) -> Option<&'static Rule> {
     let method = if method == "HEAD" { "GET" } else { method };
     let same = |known: &&str| known.split_once(' ') == Some((method, route));
     RULES.iter().find(|rule| rule.http.iter().any(|known| same(known)))
+}
+
+/// The methods that some rule names for a route.
+#[must_use]
+pub fn http_methods(route: &str) -> Vec<&'static str> {
+    let rows = RULES.iter().flat_map(|rule| rule.http).filter_map(|known| known.split_once(' '));
+    rows.filter(|(_, path)| *path == route).map(|(method, _)| method).collect()
 }
 
 #[cfg(test)]
