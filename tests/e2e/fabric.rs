@@ -2,7 +2,9 @@
 use std::{net::SocketAddr, process::Command, time::Duration};
 
 use axle_tests::{
-    binaries, eventually,
+    binaries,
+    bpf::{Answer, Foreign, Hook, Order},
+    eventually,
     fabric::{Fabric, Seat},
     probe::{self, ECHO, Flow, HTTP, Probe},
     process::{Process, tail},
@@ -47,6 +49,25 @@ fn workloads_reach_each_other_and_addresses_move() -> anyhow::Result<()> {
     let _server = serve(&fabric, &new, "new")?;
     for to in addresses {
         assert_eq!(probe::get(binaries()?, &client.place, to, HTTP, PATIENCE)?, "new");
+    }
+    Ok(())
+}
+
+#[test]
+fn somebody_elses_program_drops_packets() -> anyhow::Result<()> {
+    let mut fabric = Fabric::new(&format!("foreign-{}", std::process::id()))?;
+    let host = fabric.host("n1")?;
+    let client = fabric.workload(&host, "client", ["10.1.1.1".parse()?, "fd00:1::1:1".parse()?])?;
+    let seat = fabric.workload(&host, "server", ["10.1.1.2".parse()?, "fd00:1::1:2".parse()?])?;
+    let _server = serve(&fabric, &seat, "server")?;
+    let get = |patience| probe::get(binaries()?, &client.place, seat.addresses[0], HTTP, patience);
+    for hook in [Hook::Ingress, Hook::Egress] {
+        let content = Foreign::attach(&host.netns, &seat.interface, hook, Order::First, Answer::Next)?;
+        assert_eq!(get(PATIENCE)?, "server");
+        let hostile = Foreign::attach(&host.netns, &seat.interface, hook, Order::Last, Answer::Drop)?;
+        assert!(get(Duration::from_millis(200)).unwrap_err().to_string().contains("timed out"));
+        drop((content, hostile));
+        assert_eq!(get(PATIENCE)?, "server");
     }
     Ok(())
 }

@@ -139,20 +139,35 @@ impl Fleet {
     /// # Errors
     /// With what is missing, when patience is over.
     pub fn settle(&self, nodes: usize) -> anyhow::Result<()> {
-        eventually(&format!("{nodes} nodes that hold the hub's head"), PATIENCE, || settled(&self.status()?, nodes))
+        let what = format!("{nodes} nodes that hold the hub's head");
+        eventually(&what, PATIENCE, || settled(&self.status()?, nodes).map(drop))
+    }
+
+    /// The same, with `workloads` workloads on all nodes together.
+    ///
+    /// # Errors
+    /// With what is missing, when patience is over.
+    pub fn settle_with(&self, nodes: usize, workloads: u64) -> anyhow::Result<()> {
+        let what = format!("{nodes} nodes that hold the hub's head and {workloads} workloads");
+        eventually(&what, PATIENCE, || match settled(&self.status()?, nodes)? {
+            now if now == workloads => Ok(()),
+            now => bail!("{now} workloads are enforced"),
+        })
     }
 }
 
-fn settled(status: &Value, wanted: usize) -> anyhow::Result<()> {
-    let mut seen = 0;
+/// The number of workloads, if all nodes are well.
+fn settled(status: &Value, wanted: usize) -> anyhow::Result<u64> {
+    let (mut seen, mut workloads) = (0, 0);
     for cluster in status["clusters"].as_array().context("no clusters")? {
         for node in cluster["nodes"].as_array().context("no nodes")? {
             seen += 1;
+            workloads += node["workloads"].as_u64().unwrap_or(0);
             let holds = node["lag"] == 0 && node["connected"] == true && node["fresh"] == true;
             if !holds || node["degraded"] == true || node["workloads"] != node["enforcedWorkloads"] {
                 bail!("{}/{} stands at {node}, the head at {}", cluster["name"], node["name"], status["head"]);
             }
         }
     }
-    if seen != wanted { bail!("{seen} of {wanted} nodes have reported") } else { Ok(()) }
+    if seen != wanted { bail!("{seen} of {wanted} nodes have reported") } else { Ok(workloads) }
 }

@@ -155,6 +155,18 @@ impl Probe {
         })
     }
 
+    /// Waits until `more` further messages have been sent, whatever becomes of them.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn await_sent(&self, more: u64, patience: Duration) -> anyhow::Result<()> {
+        let wanted = self.latest().sent + more;
+        eventually(&format!("{more} more messages to be sent"), patience, || {
+            let latest = self.latest();
+            if latest.sent < wanted { bail!("it stands at {latest:?}") } else { Ok(()) }
+        })
+    }
+
     /// Waits until nothing has come back for `quiet`, while messages go on being sent.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -97,8 +97,16 @@ impl Node {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self) -> anyhow::Result<Process> {
+        self.spawn_at(&self.state())
+    }
+
+    /// The same on another state directory.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_at(&self, state: &Path) -> anyhow::Result<Process> {
         let mut command = self.command("axle-agent");
-        command.arg("run").args(&self.arguments);
+        command.arg("run").arg("--state-dir").arg(state).args(&self.arguments);
         let log = self.folder.with_extension("log");
         Process::start(&format!("axle-agent of {}", self.host.name), command, &self.place(), &log)
     }
