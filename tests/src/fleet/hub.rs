@@ -75,7 +75,7 @@ impl Hub {
     /// If it does not become ready.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let mut command = self.command("axle-hub");
-        command.arg("--data-dir").arg(self.data()).args(["--public-address", &self.address()]).args(&self.arguments);
+        command.arg("--data-dir").arg(self.data()).args(["--advertise", &self.address()]).args(&self.arguments);
         let log = self.folder.with_file_name("hub.log");
         let mut process = Process::start("axle-hub", command, &self.place(), &log)?;
         let ready = eventually("the hub to be ready", PATIENCE, || {
