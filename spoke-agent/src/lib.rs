@@ -11,6 +11,7 @@ pub mod enroll;
 pub mod inventory;
 pub mod journal;
 pub mod lock;
+pub mod node;
 pub mod relay;
 pub mod renew;
 pub mod replica;

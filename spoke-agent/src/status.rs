@@ -106,9 +106,11 @@ pub struct Workload {
     pub uid: String,
     /// Its interface on this machine.
     pub interface: String,
-    /// Whether both its hooks are attached and seen to work.
+    /// Whether both its hooks are attached.
     pub enforced: bool,
-    /// If not enforced, why.
+    /// Whether both hooks have been seen to see packets.
+    pub proven: bool,
+    /// If not both, why.
     pub reason: String,
 }
 

@@ -75,7 +75,11 @@ fn render_node(text: &mut String, node: &NodeStatus) {
         line(text, format_args!("       NOT IN FORCE {}: {} ({})", refused.object, refused.message, refused.code));
     }
     for workload in &node.workloads {
-        let state = if workload.enforced { "enforced".into() } else { format!("NOT ENFORCED: {}", workload.reason) };
+        let state = match (workload.enforced, workload.proven) {
+            (true, true) => "enforced".into(),
+            (true, false) => format!("enforced, {}", workload.reason),
+            (false, _) => format!("NOT ENFORCED: {}", workload.reason),
+        };
         let name = format!("{}/{}", workload.namespace, workload.name);
         line(text, format_args!("       {name:<30} {:<15} {state}", workload.interface));
     }
@@ -97,6 +101,7 @@ mod tests {
             uid: "u".into(),
             interface: "veth0".into(),
             enforced: false,
+            proven: false,
             reason: "no such interface".into(),
         };
         let node = NodeStatus {

@@ -1,0 +1,4 @@
+//! The node role: takes its relay's log, compiles it, and keeps the kernel in step.
+mod directory;
+pub mod enforcement;
+pub mod flows;

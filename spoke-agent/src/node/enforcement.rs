@@ -1,0 +1,100 @@
+//! From revisions to the kernel. One thread owns the compiler and the data plane; it takes [`Work`] in order and tells by a
+//! watch what the kernel holds.
+mod attaching;
+mod enforcer;
+mod held;
+mod policies;
+mod thread;
+
+use std::sync::Arc;
+
+use axle_core::{
+    log::{Change, Position},
+    model::{Name, Object, Uid},
+    refusal::Refusal,
+};
+use tokio::sync::{oneshot, watch};
+
+pub use enforcer::Enforcer;
+pub use thread::{Enforcement, start};
+
+use crate::{
+    dataplane::{self, Event},
+    inventory::Interfaces,
+    status::{Capacity, Workload},
+};
+
+/// Whose kernel it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: Uid,
+    /// The node.
+    pub node: Name,
+}
+
+/// One revision of the node's log.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// What changes, together.
+    pub changes: Vec<Change>,
+    /// The hub's position that it includes.
+    pub origin: Option<Position>,
+    /// What could not even be read, so that the revision's policies are held back.
+    pub refused: Vec<Refusal>,
+}
+
+/// What the enforcement thread is asked to do.
+#[derive(Debug)]
+pub enum Work {
+    /// The first complete state: every object.
+    Begin {
+        /// Every object.
+        objects: Vec<Object>,
+        /// The hub's position that it includes.
+        origin: Position,
+        /// What could not be read of it.
+        refused: Vec<Refusal>,
+    },
+    /// The next revision.
+    Revise(Arc<Revision>),
+    /// Where this machine's workloads are attached.
+    Place(Interfaces),
+    /// Let denied packets pass for so many seconds; 0 ends it.
+    Bypass {
+        /// For how long.
+        seconds: u64,
+        /// Until when, in milliseconds since 1970.
+        answer: oneshot::Sender<Result<Option<u64>, String>>,
+    },
+    /// Verdicts to be given their rules.
+    Events(Vec<Event>),
+}
+
+/// What the kernel holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Enforced {
+    /// The hub's position; `None` before the first complete state is in force.
+    pub applied: Option<Position>,
+    /// Over the meaning of the tables.
+    pub digest: [u8; 32],
+    /// What was received and is not in force.
+    pub refused: Vec<Refusal>,
+    /// The node's workloads.
+    pub workloads: Vec<Workload>,
+    /// How full the tables are.
+    pub capacity: Vec<Capacity>,
+    /// Until when denied packets pass, in milliseconds since 1970.
+    pub bypassed_until_ms: Option<u64>,
+    /// Verdict events that the kernel could not hand over.
+    pub events_lost: u64,
+    /// What is wrong with the data plane itself.
+    pub problems: Vec<String>,
+    /// Writes to the kernel's tables since the start.
+    pub writes: u64,
+    /// Counts what became of packets, for metrics.
+    pub tallies: Vec<dataplane::Tally>,
+}
+
+/// Hears what the kernel holds.
+pub type EnforcedWatch = watch::Receiver<Arc<Enforced>>;

@@ -1,0 +1,348 @@
+//! The compiler and the data plane in step.
+//!
+//! A revision's policies take effect together or not at all. If the node cannot hold them, or the kernel refuses a write,
+//! the versions before stay in force, the rest of the revision takes effect, and what was refused is named and tried again
+//! when something else has changed.
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use axle_core::{
+    log::{Change, Position},
+    model::{Endpoint, Kind, Object, Resource, Scope, Uid},
+    policy::{
+        Ruling,
+        compile::{Compiler, Context, Outcome, Refused},
+        tables::{Direction, Limits, Local, Plan, PortTable},
+    },
+    refusal::{Refusal, code},
+};
+
+use super::{Enforced, Place, Revision, attaching::Attaching, policies::Policies};
+use crate::{
+    clock,
+    dataplane::{self, DataPlane},
+    inventory::Interfaces,
+    status::Capacity,
+};
+
+/// The longest wait before what was refused is tried again.
+const SLOWEST_RETRY: Duration = Duration::from_secs(300);
+/// The first one.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Enforcer {
+    place: Place,
+    compiler: Compiler,
+    plane: DataPlane,
+    policies: Policies,
+    endpoints: BTreeMap<Uid, Endpoint>,
+    attaching: Attaching,
+    /// The hub's position that the compiler holds; the kernel too, unless `broken`.
+    reached: Option<Position>,
+    applied: Option<Position>,
+    /// Why the kernel is not where the compiler is.
+    broken: Option<String>,
+    retry: Option<(Instant, Duration)>,
+    shortage: Option<String>,
+    writes: u64,
+    bypass_noted: bool,
+}
+
+impl Enforcer {
+    /// An enforcer that leaves the kernel alone until [`Enforcer::begin`]. What was refused before is kept at `held`.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn new(place: Place, plane: DataPlane, held: &Path) -> std::io::Result<(Self, Option<String>)> {
+        let (policies, damage) = Policies::open(held)?;
+        let enforcer = Self {
+            compiler: new_compiler(&place, plane.limits()),
+            place,
+            plane,
+            policies,
+            endpoints: BTreeMap::new(),
+            attaching: Attaching::default(),
+            reached: None,
+            applied: None,
+            broken: None,
+            retry: None,
+            shortage: None,
+            writes: 0,
+            bypass_noted: false,
+        };
+        Ok((enforcer, damage))
+    }
+
+    /// Takes the first complete state. Policies that were refused before stay as they were, then the newer ones are tried.
+    pub fn begin(&mut self, objects: Vec<Object>, origin: Position, refused: &[Refusal]) {
+        let (policies, others): (Vec<Object>, Vec<Object>) =
+            objects.into_iter().partition(|object| object.key.kind == Kind::Policy);
+        let others: Vec<Change> = others.into_iter().map(Change::Put).collect();
+        self.note_endpoints(&others);
+        let outcome = self.compiler.update(&others);
+        self.note_shortage(&outcome);
+        let policies = self.policies.begin(policies);
+        self.load_policies(policies.into_iter().map(Change::Put).collect());
+        self.policies.hold_unreadable(refused);
+        self.reached = Some(origin);
+        self.broken = Some("the tables are not built yet".into());
+        self.mend();
+        self.retry_refused();
+        self.policies.store();
+    }
+
+    /// All at once, which is what was in force before a restart; one by one if that does not fit.
+    fn load_policies(&mut self, policies: Vec<Change>) {
+        if self.compiler.update(&policies).refused.is_empty() {
+            self.policies.taken(&policies);
+            return;
+        }
+        for policy in policies.chunks(1) {
+            let outcome = self.compiler.update(policy);
+            if outcome.refused.is_empty() {
+                self.policies.taken(policy);
+            } else {
+                self.policies.hold(policy, &outcome);
+            }
+        }
+    }
+
+    /// Takes the next revision.
+    pub fn revise(&mut self, revision: &Revision) {
+        let (policies, others): (Vec<Change>, Vec<Change>) =
+            revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
+        self.note_endpoints(&others);
+        if self.policies.hold_unreadable(&revision.refused) {
+            let why = "its revision has policies that this version cannot read";
+            self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, why);
+            self.carry_out(&others, &[]);
+        } else {
+            let changes: Vec<Change> = others.iter().chain(&policies).cloned().collect();
+            self.carry_out(&changes, &policies);
+        }
+        if revision.origin.is_some() {
+            self.reached = revision.origin;
+        }
+        if self.broken.is_none() {
+            self.applied = self.reached;
+        }
+        self.policies.store();
+    }
+
+    /// Compiles `changes`, among them `policies`, and writes them.
+    fn carry_out(&mut self, changes: &[Change], policies: &[Change]) {
+        let outcome = self.compiler.update(changes);
+        self.note_shortage(&outcome);
+        let taken = outcome.refused.iter().all(|refusal| refusal.subject == Refused::State);
+        if !taken {
+            self.policies.hold(policies, &outcome);
+        }
+        match self.write(&outcome.plan) {
+            Ok(()) if taken => self.policies.taken(policies),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the kernel did not take a revision");
+                if taken {
+                    // The compiler holds the versions of before again.
+                    let outcome = self.compiler.update(&self.policies.undoing(policies));
+                    self.note_shortage(&outcome);
+                    self.policies.hold_all(policies, failure_code(&error), &error.to_string());
+                }
+                self.broken = Some(error.to_string());
+                self.mend();
+            }
+        }
+        self.attach();
+    }
+
+    fn write(&mut self, plan: &Plan) -> Result<(), dataplane::Error> {
+        if self.broken.is_some() {
+            return Ok(()); // The next mending builds everything anew.
+        }
+        self.plane.apply(plan)?;
+        self.writes += (plan.writes.len() + plan.settle.len()) as u64;
+        Ok(())
+    }
+
+    /// What does not have to be done before the revision counts as applied.
+    pub fn settle(&mut self) {
+        if self.broken.is_none()
+            && self.applied.is_some()
+            && let Err(error) = self.plane.settle()
+        {
+            tracing::warn!(%error, "the kernel did not take the last writes of a revision");
+            self.broken = Some(error.to_string());
+            self.mend();
+        }
+    }
+
+    /// Brings the kernel to where the compiler is, with a whole new set of tables.
+    fn mend(&mut self) {
+        let plan = self.compiler.rebuild();
+        let attachments = self.attaching.wanted(&self.compiler, &self.endpoints);
+        match self.plane.replace(&plan, &attachments) {
+            Ok(failed) => {
+                self.writes += (plan.writes.len() + plan.settle.len()) as u64;
+                self.attaching.replaced(attachments, failed);
+                (self.broken, self.applied) = (None, self.reached);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the kernel does not take the tables; what was in force before stays");
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Takes over where workloads are attached.
+    pub fn place(&mut self, interfaces: Interfaces) {
+        self.attaching.interfaces = interfaces;
+        self.attach();
+    }
+
+    /// Attaches what is new, changed, or could not be attached before.
+    pub fn attach(&mut self) {
+        if self.applied.is_some() && self.broken.is_none() {
+            self.attaching.sync(&self.compiler, &self.endpoints, &mut self.plane);
+        }
+    }
+
+    /// Whether a workload could not be attached.
+    #[must_use]
+    pub fn awaits_interfaces(&self) -> bool {
+        self.attaching.has_failed()
+    }
+
+    /// Why the tables judge a packet as they do.
+    #[must_use]
+    pub fn attribute(
+        &self,
+        local: Local,
+        direction: Direction,
+        peer: IpAddr,
+        table: PortTable,
+        port: u16,
+    ) -> Option<Ruling> {
+        self.compiler.attribute(local, direction, peer, table, port)
+    }
+
+    fn note_endpoints(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Put(object) => {
+                    if let Resource::Endpoint(endpoint) = &*object.resource
+                        && object.key.scope == Scope::Cluster(self.place.cluster)
+                        && endpoint.node == self.place.node
+                    {
+                        self.endpoints.insert(object.uid, endpoint.clone());
+                    }
+                }
+                Change::Delete { uid, .. } => drop(self.endpoints.remove(uid)),
+            }
+        }
+    }
+
+    fn note_shortage(&mut self, outcome: &Outcome) {
+        let short = outcome.refused.iter().find(|refusal| refusal.subject == Refused::State);
+        self.shortage = short.map(ToString::to_string);
+    }
+
+    /// What is due by the clock: interfaces that came, went or changed, idle flows, and what failed before.
+    pub fn tick(&mut self, now: Instant) {
+        if self.reached.is_none() {
+            return;
+        }
+        if self.broken.is_some() || !self.policies.retry().is_empty() {
+            let (due, pause) = *self.retry.get_or_insert((now + FIRST_RETRY, FIRST_RETRY));
+            if now >= due {
+                self.retry = Some((now + pause * 2, (pause * 2).min(SLOWEST_RETRY)));
+                if self.broken.is_some() {
+                    self.mend();
+                }
+                self.retry_refused();
+                self.policies.store();
+            }
+        } else {
+            self.retry = None;
+        }
+        self.attach();
+        if let (None, Err(error)) = (&self.broken, self.plane.collect()) {
+            tracing::warn!(%error, "idle flows cannot be collected");
+        }
+    }
+
+    fn retry_refused(&mut self) {
+        let changes = self.policies.retry();
+        if self.broken.is_none() && !changes.is_empty() {
+            self.carry_out(&changes, &changes);
+        }
+    }
+
+    /// Lets denied packets pass for so many seconds, or (0) ends that. Until when, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Why the kernel refused.
+    pub fn bypass(&mut self, seconds: u64) -> Result<Option<u64>, String> {
+        let lasting = (seconds > 0).then(|| Duration::from_secs(seconds));
+        self.plane.bypass(lasting).map_err(|error| error.to_string())?;
+        self.bypass_noted |= seconds > 0;
+        let until = lasting.map(|_| clock::now_ms() + seconds * 1000);
+        tracing::warn!(seconds, "bypass: {}", if seconds > 0 { "denied packets pass" } else { "ended" });
+        Ok(until)
+    }
+
+    /// What the kernel holds now.
+    #[must_use]
+    pub fn enforced(&self) -> Enforced {
+        let status = self.plane.status().ok();
+        let bypass = status.as_ref().and_then(|status| status.bypass);
+        let mut problems: Vec<String> = self.broken.iter().chain(&self.shortage).cloned().collect();
+        if self.bypass_noted && bypass.is_none() {
+            problems.push("policy was bypassed on this node since the agent started".into());
+        }
+        Enforced {
+            applied: self.applied,
+            digest: if self.applied.is_some() { self.compiler.digest() } else { [0; 32] },
+            refused: self.policies.refusals(),
+            workloads: self.attaching.workloads(&self.endpoints, status.as_ref()),
+            capacity: capacity(&self.compiler.usage(), &self.plane.limits()),
+            // Rounded, so that it does not change by itself.
+            bypassed_until_ms: bypass.map(|left| (clock::now_ms() + left.as_millis() as u64).div_ceil(1000) * 1000),
+            events_lost: status.as_ref().map_or(0, |status| status.events_lost + status.events_suppressed),
+            problems,
+            writes: self.writes,
+            tallies: status.map(|status| status.tallies).unwrap_or_default(),
+        }
+    }
+}
+
+fn new_compiler(place: &Place, limits: Limits) -> Compiler {
+    Compiler::new(Context { cluster: place.cluster, node: place.node.clone() }, limits)
+}
+
+fn failure_code(error: &dataplane::Error) -> &'static str {
+    match error {
+        dataplane::Error::Capacity(_) => code::DOES_NOT_FIT,
+        _ => code::MAP_WRITE_FAILED,
+    }
+}
+
+fn capacity(used: &Limits, limits: &Limits) -> Vec<Capacity> {
+    let one =
+        |table: &str, used: u32, limit: u32| Capacity { table: table.into(), used: used.into(), limit: limit.into() };
+    vec![
+        one("classes", used.classes, limits.classes),
+        one("port_classes", used.port_classes.into(), limits.port_classes.into()),
+        one("rows", used.rows, limits.rows),
+        one("blocks", used.blocks, limits.blocks),
+        one("slots", used.slots, limits.slots),
+        one("workloads", used.locals, limits.locals),
+        one("addresses4", used.addresses4, limits.addresses4),
+        one("addresses6", used.addresses6, limits.addresses6),
+        one("prefixes", used.prefixes, limits.prefixes),
+    ]
+}
