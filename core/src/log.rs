@@ -13,3 +13,8 @@ pub use contents::{Applied, Contents, Entry, OutOfOrder, Past, Retention, Tombst
 pub use delta::{Delta, Snapshot};
 pub use position::{Epoch, Hash, Position};
 pub use record::{Change, Intake, Record};
+
+#[cfg(test)]
+pub(crate) mod sketch;
+#[cfg(test)]
+mod tests;

@@ -33,3 +33,6 @@ pub fn negotiate(min: u32, max: u32) -> Result<u32, String> {
     }
     Ok(version)
 }
+
+#[cfg(test)]
+mod tests;

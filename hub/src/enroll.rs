@@ -149,7 +149,9 @@ fn name_of(replica: &Replica, cluster: Uid) -> Option<Name> {
 
 fn public_key(field: &str, csr: &[u8]) -> Result<PublicKey, Status> {
     PublicKey::from_csr(csr).map_err(|why| {
-        Status::invalid_argument(format!("{field}: {why}; wanted a PKCS#10 request in DER that is signed by its own key"))
+        Status::invalid_argument(format!(
+            "{field}: {why}; wanted a PKCS#10 request in DER that is signed by its own key"
+        ))
     })
 }
 

@@ -163,6 +163,13 @@ impl Contents {
         Self::restore(position, None, entries, &history, tombstones)
     }
 
+    /// The same log, remembering this much of its past from now on.
+    #[must_use]
+    pub fn keeping(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Where the log stands.
     #[must_use]
     pub fn position(&self) -> Position {

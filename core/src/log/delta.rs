@@ -11,7 +11,7 @@ pub struct Delta<T = Object> {
     pub from: u64,
     /// Where it is afterwards.
     pub to: Position,
-    /// What changes. A delta of one revision has each key once; a compacted one may delete several incarnations of a key.
+    /// What changes, in order; a key may come more than once, for several incarnations.
     pub changes: Vec<Change<T>>,
     /// Where the upstream of the log's owner stood: the hub's position that a relay's log includes.
     pub origin: Option<Position>,

@@ -44,7 +44,8 @@ pub struct Record {
     pub request_id: String,
     /// What was asked, for the audit trail: `policy apply shop/allow-web`.
     pub action: String,
-    /// In the order of their keys, each key once.
+    /// In the order of their keys, each key once; but where a new incarnation takes the place of another, the other's
+    /// delete comes before it.
     pub changes: Vec<Change>,
     /// How far a spoke's own log is taken in with this record, if it came from one.
     pub intake: Option<Intake>,

@@ -97,6 +97,16 @@ impl<'s> Draft<'s> {
         if self.changes.is_empty() {
             return Decision::Nothing { refused };
         }
+        let mut changes = Vec::with_capacity(self.changes.len());
+        for (key, change) in self.changes {
+            // A log that is loaded from its records knows an incarnation to be gone only if a record says so.
+            if let (Change::Put(new), Some(old)) = (&change, self.contents.get(&key))
+                && new.uid != old.uid
+            {
+                changes.push(Change::Delete { key, uid: old.uid });
+            }
+            changes.push(change);
+        }
         let record = Record {
             revision: 0,
             hash: crate::log::Hash::default(),
@@ -104,7 +114,7 @@ impl<'s> Draft<'s> {
             actor: request.actor.clone(),
             request_id: request.request_id.clone(),
             action: request.command.action(),
-            changes: self.changes.into_values().collect(),
+            changes,
             intake: intake.map(|(cluster, position)| Intake { cluster, position }),
         };
         Decision::Write { record: record.sealed(&self.contents.position()), refused }

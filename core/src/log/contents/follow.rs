@@ -7,7 +7,7 @@ use std::{
 use super::{Applied, Contents, Entry, OutOfOrder, Step};
 use crate::{
     log::{Change, Delta, Position, Snapshot},
-    model::Key,
+    model::{Key, Uid},
     refusal::Refusal,
 };
 
@@ -41,17 +41,27 @@ impl Contents {
             Some((key, _)) => key.clone(),
             None => Arc::new(change.key().clone()),
         };
+        let there = self.objects.get(&key).map(|entry| entry.object.uid);
         let before = match change {
-            Change::Put(object) => self.objects.insert(key.clone(), Entry { changed, object: object.clone() }),
+            Change::Put(object) => {
+                if let Some(other) = there.filter(|uid| *uid != object.uid) {
+                    self.bury(&key, other, changed, applied);
+                }
+                self.objects.insert(key.clone(), Entry { changed, object: object.clone() })
+            }
             Change::Delete { uid, .. } => {
-                self.objects.get(&key).filter(|entry| entry.object.uid == *uid)?;
-                self.tombstones.entry(key.clone()).or_default().push((*uid, changed));
-                applied.buried.push((key.clone(), *uid));
+                there.filter(|there| there == uid)?;
+                self.bury(&key, *uid, changed, applied);
                 self.objects.remove(&key)
             }
         };
         applied.replaced.push((key.clone(), before));
         Some(key)
+    }
+
+    fn bury(&mut self, key: &Arc<Key>, uid: Uid, changed: u64, applied: &mut Applied) {
+        self.tombstones.entry(key.clone()).or_default().push((uid, changed));
+        applied.buried.push((key.clone(), uid));
     }
 
     /// Takes back the delta that was applied last.
