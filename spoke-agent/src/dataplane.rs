@@ -9,6 +9,7 @@ mod capacity;
 mod error;
 mod events;
 mod flows;
+mod judge;
 mod load;
 mod mapped;
 mod offline;
@@ -25,6 +26,7 @@ pub use capacity::Capacity;
 pub use error::{Error, WriteError};
 pub use events::{Event, Events};
 pub use flows::{Collected, Timeouts};
+pub use judge::Judged;
 pub use offline::{Cleaned, Pinned, bypass, cleanup, pinned};
 pub use plane::{DataPlane, Gate};
 pub use settings::Settings;
@@ -32,3 +34,6 @@ pub use status::{Status, Tally, WorkloadStatus};
 
 /// What the programs say became of a packet.
 pub use axle_ebpf_common::policy::Outcome;
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 use std::{io, net::IpAddr, time::Duration};
 
 use axle_core::policy::tables::{Direction, Local};
-use axle_ebpf_common::policy::{Interface, OWN_ADDRESSES};
+use axle_ebpf_common::policy::{Address, Interface, OWN_ADDRESSES};
 use aya::{
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttach, TcAttachType,
@@ -12,7 +12,7 @@ use aya::{
     sys::SyscallError,
 };
 
-use super::{Error, load, pins, pins::Pins, tables::mapped_words};
+use super::{Error, load, pins, pins::Pins, tables::words};
 
 /// A workload's place on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +58,9 @@ impl Attachment {
             let (interface, wanted) = (self.interface.clone(), self.addresses.len());
             return Err(Error::TooManyAddresses { interface, wanted, limit: OWN_ADDRESSES });
         }
-        let mut own = [[0; 4]; OWN_ADDRESSES];
+        let mut own = [Address::default(); OWN_ADDRESSES];
         for (cell, address) in own.iter_mut().zip(&self.addresses) {
-            *cell = mapped_words(*address);
+            *cell = words(*address);
         }
         Ok(Interface { local: self.local, padding: 0, own })
     }

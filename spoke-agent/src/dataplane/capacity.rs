@@ -40,7 +40,7 @@ pub(super) fn check(tables: &Tables, plan: &Plan, limits: &Limits) -> Result<(),
             Write::Address { class: Some(class), address } => {
                 match address {
                     IpAddr::V4(address) => new4.push(*address),
-                    IpAddr::V6(address) => drop(new6.insert(*address)),
+                    IpAddr::V6(_) => drop(new6.insert(words(*address))),
                 }
                 ("classes", *class, limits.classes)
             }
@@ -53,7 +53,7 @@ pub(super) fn check(tables: &Tables, plan: &Plan, limits: &Limits) -> Result<(),
         Capacity::check(what, number as usize + 1, limit as usize)?;
     }
     tables.addresses4.check(new4.into_iter())?;
-    new6.retain(|address| tables.addresses6.map.get(&words(*address), 0).is_err());
+    new6.retain(|address| tables.addresses6.map.get(address, 0).is_err());
     let addresses6 = &tables.addresses6;
     Capacity::check("IPv6 addresses with entries", addresses6.entries + new6.len(), addresses6.limit)?;
     let (known4, known6): (Vec<&IpNet>, Vec<&IpNet>) = tables.prefixes.union(&prefixes).partition(|net| is_v4(net));

@@ -6,7 +6,7 @@ use aya::maps::{HashMap as KernelMap, IterableMap as _, MapData};
 
 use super::{Error, sys};
 
-const TCP: u8 = 6;
+const TCP: u32 = 6;
 
 /// After how much silence a flow is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    fn of(&self, protocol: u8, flags: u8) -> Duration {
-        let has = |all: u8| flags & all == all;
+    fn of(&self, protocol: u32, flags: u32) -> Duration {
+        let has = |all: u32| flags & all == all;
         if protocol != TCP {
             return if has(Flow::REPLIED) { self.other_answered } else { self.other_single };
         }
@@ -100,18 +100,19 @@ pub(super) fn collect(flows: &mut KernelMap<MapData, FlowKey, Flow>, timeouts: &
 
 #[cfg(test)]
 mod tests {
+    use axle_ebpf_common::policy::Address;
+
     use super::*;
 
-    fn key(protocol: u8) -> FlowKey {
+    fn key(protocol: u32) -> FlowKey {
         FlowKey {
-            own: [1; 4],
-            peer: [2; 4],
+            own: Address::mapped(1),
+            peer: Address::mapped(2),
             interface: 3,
             own_port: 4,
             peer_port: 5,
             protocol,
             family: 4,
-            padding: [0; 2],
         }
     }
 
@@ -130,7 +131,7 @@ mod tests {
             (17, Flow::REPLIED, 180),
             (1, 0, 30),
         ] {
-            let flow = Flow { seen: 5 * second, origins: 1, flags, padding: [0; 6] };
+            let flow = Flow { seen: 5 * second, origins: 1, flags };
             let end = (5 + seconds) * second;
             assert!(!timeouts.have_passed(&key(protocol), &flow, end), "{protocol} {flags} goes too early");
             assert!(timeouts.have_passed(&key(protocol), &flow, end + 1), "{protocol} {flags} stays too long");

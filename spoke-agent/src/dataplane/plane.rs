@@ -40,7 +40,7 @@ pub struct DataPlane {
 
 /// One set of tables and the programs bound to it, with the maps that outlive both.
 pub(super) struct Set {
-    object: Ebpf,
+    pub(super) object: Ebpf,
     pub(super) tables: Tables,
     pub(super) flows: HashMap<MapData, FlowKey, Flow>,
     pub(super) seen: PerCpuHashMap<MapData, u32, Seen>,

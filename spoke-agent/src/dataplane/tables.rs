@@ -2,7 +2,7 @@
 use std::{
     collections::HashSet,
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::atomic::{
         AtomicU16, AtomicU32, AtomicU64,
         Ordering::{Relaxed, Release},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use axle_core::policy::tables::{BLOCK_ACCEPT, Class, ROW_ACCEPT, SLOT_ACCEPT, Write};
-use axle_ebpf_common::policy::{Address, BLOCK_CELLS, EVENT_WINDOW_SHIFT, Interface, ROW_WORDS, SLOT_BLOCKS, mapped};
+use axle_ebpf_common::policy::{Address, BLOCK_CELLS, EVENT_WINDOW_SHIFT, Interface, ROW_WORDS, SLOT_BLOCKS};
 use aya::{
     Ebpf,
     maps::{HashMap, LpmTrie, MapData, MapError, lpm_trie::Key},
@@ -175,10 +175,10 @@ impl Tables {
     }
 
     fn set_address(&mut self, address: IpAddr, class: Option<Class>) -> Result<(), WriteError> {
-        let address = match address {
-            IpAddr::V4(address) => return self.addresses4.set(address, class.unwrap_or(0)),
-            IpAddr::V6(address) => words(address),
-        };
+        if let IpAddr::V4(address) = address {
+            return self.addresses4.set(address, class.unwrap_or(0));
+        }
+        let address = words(address);
         let table = &mut self.addresses6;
         let Some(class) = class else {
             let result = table.map.remove(&address);
@@ -193,7 +193,7 @@ impl Tables {
             IpNet::V4(net) => {
                 put_prefix(&mut self.prefixes4, &Key::new(length, u32::from(net.network()).to_be()), class)?
             }
-            IpNet::V6(net) => put_prefix(&mut self.prefixes6, &Key::new(length, words(net.network())), class)?,
+            IpNet::V6(net) => put_prefix(&mut self.prefixes6, &Key::new(length, words(net.network().into())), class)?,
         }
         match class {
             Some(_) => self.prefixes.insert(prefix),
@@ -266,25 +266,23 @@ fn per_window(rate: u32) -> u32 {
     ((u64::from(rate) << EVENT_WINDOW_SHIFT) / 1_000_000_000) as u32
 }
 
-/// An IPv6 address as the programs see it.
-pub(super) fn words(address: Ipv6Addr) -> Address {
-    let octets = address.octets();
-    std::array::from_fn(|word| u32::from_ne_bytes(std::array::from_fn(|byte| octets[word * 4 + byte])))
-}
-
-/// Any address as the programs see it: IPv4 in the mapped form.
-pub(super) fn mapped_words(address: IpAddr) -> Address {
+/// An address as the programs see it.
+pub(super) fn words(address: IpAddr) -> Address {
     match address {
-        IpAddr::V4(address) => mapped(u32::from(address).to_be()),
-        IpAddr::V6(address) => words(address),
+        IpAddr::V4(address) => Address::mapped(u32::from_ne_bytes(address.octets())),
+        IpAddr::V6(address) => {
+            let [high, low] =
+                [0, 8].map(|start| u64::from_ne_bytes(std::array::from_fn(|byte| address.octets()[start + byte])));
+            Address { high, low }
+        }
     }
 }
 
 /// The address that the programs see as `words`.
 pub(super) fn address(words: Address, family: u8) -> IpAddr {
-    let octets: [u8; 16] = std::array::from_fn(|byte| words[byte / 4].to_ne_bytes()[byte % 4]);
-    match Ipv6Addr::from(octets) {
-        mapped if family == 4 => mapped.to_ipv4_mapped().map_or(IpAddr::V6(mapped), IpAddr::V4),
-        address => IpAddr::V6(address),
+    if family == 4 {
+        return IpAddr::from(words.ipv4().to_ne_bytes());
     }
+    let (high, low) = (words.high.to_ne_bytes(), words.low.to_ne_bytes());
+    IpAddr::from(std::array::from_fn::<u8, 16, _>(|byte| if byte < 8 { high[byte] } else { low[byte - 8] }))
 }

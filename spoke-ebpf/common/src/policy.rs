@@ -4,16 +4,36 @@ mod outcome;
 
 pub use outcome::Outcome;
 
-/// An address in network order; IPv4 in the mapped form.
-pub type Address = [u32; 4];
+/// An address as the bytes that a packet has, IPv4 in the mapped form `::ffff:a.b.c.d`; read as two words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
+pub struct Address {
+    /// The first 8 bytes.
+    pub high: u64,
+    /// The last 8 bytes.
+    pub low: u64,
+}
 
-/// Third word of an IPv4 address in the mapped form `::ffff:a.b.c.d`.
-pub const MAPPED: u32 = 0xffff_u32.to_be();
+impl Address {
+    /// The mapped form of an IPv4 address, of which a packet has the bytes of `ipv4`.
+    #[must_use]
+    pub const fn mapped(ipv4: u32) -> Self {
+        let [a, b, c, d] = ipv4.to_ne_bytes();
+        Self { high: 0, low: u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d]) }
+    }
 
-/// The mapped form of an IPv4 address given as its word in network order.
-#[must_use]
-pub const fn mapped(ipv4: u32) -> Address {
-    [0, 0, MAPPED, ipv4]
+    /// The bytes of the IPv4 address of which this is the mapped form.
+    #[must_use]
+    pub const fn ipv4(self) -> u32 {
+        let [.., a, b, c, d] = self.low.to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Whether it is `::`, which stands for none.
+    #[must_use]
+    pub const fn is_unspecified(self) -> bool {
+        self.high | self.low == 0
+    }
 }
 
 /// What reaches the workload. Also the index of a direction's slot and counter.
@@ -96,11 +116,9 @@ pub struct FlowKey {
     /// The other end's.
     pub peer_port: u16,
     /// IP protocol number.
-    pub protocol: u8,
+    pub protocol: u32,
     /// 4 or 6.
-    pub family: u8,
-    /// Zero.
-    pub padding: [u8; 2],
+    pub family: u32,
 }
 
 /// What is known of a tracked flow.
@@ -111,24 +129,22 @@ pub struct Flow {
     pub seen: u64,
     /// Bit [`INGRESS`] or [`EGRESS`]: in which direction it began. Both, if it was adopted and that cannot be known:
     /// then the policy of either direction can cut it.
-    pub origins: u8,
+    pub origins: u32,
     /// `Flow::REPLIED` and so on.
-    pub flags: u8,
-    /// Zero.
-    pub padding: [u8; 6],
+    pub flags: u32,
 }
 
 impl Flow {
     /// A packet against the direction in which it began was seen.
-    pub const REPLIED: u8 = 1;
+    pub const REPLIED: u32 = 1;
     /// After that, one with the direction was seen.
-    pub const CONFIRMED: u8 = 2;
+    pub const CONFIRMED: u32 = 2;
     /// TCP: FIN with the direction.
-    pub const FIN_FORWARD: u8 = 4;
+    pub const FIN_FORWARD: u32 = 4;
     /// TCP: FIN against it.
-    pub const FIN_REPLY: u8 = 8;
+    pub const FIN_REPLY: u32 = 8;
     /// TCP: the last packet was a RST.
-    pub const RESET: u8 = 16;
+    pub const RESET: u32 = 16;
 }
 
 /// Identifies the fragments of one datagram.
@@ -144,11 +160,9 @@ pub struct FragmentKey {
     /// The datagram's identification.
     pub identification: u32,
     /// IP protocol number.
-    pub protocol: u8,
+    pub protocol: u32,
     /// [`INGRESS`] or [`EGRESS`].
-    pub direction: u8,
-    /// Zero.
-    pub padding: [u8; 2],
+    pub direction: u32,
 }
 
 /// What identifies a flow at the head of a transport header. Later fragments lack it and use that of their first one.
@@ -224,22 +238,26 @@ pub struct Event {
     /// Which port table was asked.
     pub table: u8,
     /// Zero.
-    pub padding: [u8; 5],
+    pub padding: u8,
+    /// The generation that was in force.
+    pub generation: u32,
 }
 
 const _: () = {
     assert!(size_of::<Control>() == 16);
     assert!(size_of::<Interface>() == 136);
     assert!(size_of::<Workload>() == 24);
-    assert!(size_of::<FlowKey>() == 44);
+    assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<Flow>() == 16);
-    assert!(size_of::<FragmentKey>() == 44);
+    assert!(size_of::<FragmentKey>() == 48);
     assert!(size_of::<Event>() == 80);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload};
+    use super::{
+        Address, Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload,
+    };
 
     macro_rules! pod {
         ($($of:ty),*) => { $(
@@ -247,5 +265,5 @@ mod pod {
             unsafe impl aya::Pod for $of {}
         )* };
     }
-    pod!(Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload);
+    pod!(Address, Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload);
 }

@@ -19,14 +19,14 @@ pub fn find(key: &FlowKey) -> Option<*mut Flow> {
 
 /// Makes an entry for a flow that policy accepts, or says why there is no room. It never displaces a living one.
 #[inline(always)]
-pub fn open(key: &FlowKey, workload: *const Workload, share: u64, origins: u8, flags: u8, now: u64) -> Result<(), Outcome> {
+pub fn open(key: &FlowKey, workload: *const Workload, share: u64, origins: u32, flags: u32, now: u64) -> Result<(), Outcome> {
     // SAFETY: the pointer comes from the map.
     let flows = unsafe { &raw const (*workload).flows }.cast_mut();
     // SAFETY: as above; a load of an aligned word.
     if unsafe { flows.read_volatile() } >= share {
         return Err(Outcome::ShareFull);
     }
-    let flow = Flow { seen: now, origins, flags, padding: [0; 6] };
+    let flow = Flow { seen: now, origins, flags };
     match FLOWS.insert(key, &flow, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             // The target has atomic addition, but not what `core` wants to offer it.
@@ -72,7 +72,7 @@ pub fn note(flow: *mut Flow, transport: &Transport, forward: bool, now: u64) {
 
 /// Notes an accepted packet that begins a flow which is known already.
 #[inline(always)]
-pub fn open_again(flow: *mut Flow, here: u8, now: u64) {
+pub fn open_again(flow: *mut Flow, here: u32, now: u64) {
     // SAFETY: as above.
     unsafe {
         let flags = (*flow).flags;

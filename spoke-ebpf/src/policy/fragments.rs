@@ -10,9 +10,8 @@ fn key(packet: &Packet, interface: u32, direction: u8) -> FragmentKey {
         destination: packet.destination,
         interface,
         identification: packet.identification,
-        protocol: packet.protocol,
-        direction,
-        padding: [0; 2],
+        protocol: u32::from(packet.protocol),
+        direction: u32::from(direction),
     }
 }
 

@@ -131,7 +131,7 @@ fn adopt(
     key: &FlowKey,
     case: &mut Case,
 ) -> Result<Outcome, Outcome> {
-    let mut origins = 0;
+    let mut origins = 0_u32;
     for origin in [INGRESS, EGRESS] {
         if accepted(workload, 1 << origin, transport, case) {
             origins |= 1 << origin;
@@ -146,7 +146,7 @@ fn adopt(
 
 /// Whether the policy of every one of `origins` accepts the flow.
 #[inline(always)]
-fn accepted(workload: &Workload, origins: u8, transport: &Transport, case: &mut Case) -> bool {
+fn accepted(workload: &Workload, origins: u32, transport: &Transport, case: &mut Case) -> bool {
     for origin in [INGRESS, EGRESS] {
         if origins & 1 << origin != 0 {
             let number = transport.numbers[origin as usize];
@@ -196,16 +196,15 @@ fn key(case: &Case, transport: &Transport) -> FlowKey {
         interface: case.interface,
         own_port: transport.own_port,
         peer_port: transport.peer_port,
-        protocol: case.protocol,
-        family: case.family,
-        padding: [0; 2],
+        protocol: u32::from(case.protocol),
+        family: u32::from(case.family),
     }
 }
 
 /// Whether the address is one of the workload's.
 #[inline(always)]
 fn owns(interface: &Interface, address: &Address) -> bool {
-    if address[0] | address[1] | address[2] | address[3] == 0 {
+    if address.is_unspecified() {
         return false;
     }
     for index in 0..OWN_ADDRESSES {

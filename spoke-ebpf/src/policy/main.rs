@@ -15,6 +15,7 @@ mod packet;
 mod report;
 mod tables;
 mod transport;
+mod verifier;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use axle_ebpf_common::policy::{EGRESS, INGRESS};

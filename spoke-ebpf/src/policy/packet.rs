@@ -1,6 +1,11 @@
 //! Ethernet and IP headers.
-use axle_ebpf_common::policy::{Address, Outcome, mapped};
+use axle_ebpf_common::policy::{Address, Outcome};
 use aya_ebpf::{EbpfContext as _, programs::TcContext};
+
+use crate::{
+    maps::{WALK, Walk},
+    verifier::opaque,
+};
 
 /// Length of an Ethernet header.
 pub const ETHERNET: u32 = 14;
@@ -23,6 +28,12 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 /// Extension headers that are followed; a packet with more is malformed. RFC 8200 section 4.1 orders at most seven.
 const MAX_EXTENSIONS: u32 = 7;
+
+/// Where a header may start at most.
+const FURTHEST: u32 = 1024;
+/// Values of `Walk::part`.
+const FIRST: u32 = 1;
+const LATER: u32 = 2;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,10 +63,13 @@ pub struct Packet {
 /// Straight from the packet's memory where it lies there, which is nearly always; else the kernel gathers it.
 #[inline(always)]
 pub fn read<T: Copy>(context: &TcContext, offset: u32) -> Option<T> {
-    // The verifier wants to see a bound; no header that is followed starts beyond it.
-    let offset = (offset & 0x7ff) as usize;
+    // The verifier wants to see a bound.
+    let offset = opaque(offset as usize);
+    if offset > FURTHEST as usize + 64 {
+        return None;
+    }
     let start = context.data() + offset;
-    if start + size_of::<T>() <= context.data_end() {
+    if opaque(start + size_of::<T>()) <= context.data_end() {
         // SAFETY: in bounds, as just checked; the target loads unaligned.
         return Some(unsafe { *(start as *const T) });
     }
@@ -92,8 +106,8 @@ fn ipv4(context: &TcContext, offset: u32) -> Option<Packet> {
         _ => Part::Later,
     };
     Some(Packet {
-        source: mapped(header[3]),
-        destination: mapped(header[4]),
+        source: Address::mapped(header[3]),
+        destination: Address::mapped(header[4]),
         transport: offset + length,
         identification: second >> 16,
         protocol,
@@ -105,28 +119,49 @@ fn ipv4(context: &TcContext, offset: u32) -> Option<Packet> {
 
 #[inline(always)]
 fn ipv6(context: &TcContext, offset: u32) -> Option<Packet> {
-    let header: [u32; 10] = read(context, offset)?;
-    if u32::from_be(header[0]) >> 28 != 6 {
+    let header: [u64; 5] = read(context, offset)?;
+    let first = u64::from_be(header[0]);
+    if first >> 60 != 6 {
         return None;
     }
-    let second = u32::from_be(header[1]);
     let mut packet = Packet {
-        source: [header[2], header[3], header[4], header[5]],
-        destination: [header[6], header[7], header[8], header[9]],
+        source: Address { high: header[1], low: header[2] },
+        destination: Address { high: header[3], low: header[4] },
         transport: offset + 40,
         identification: 0,
-        protocol: (second >> 8) as u8,
+        protocol: (first >> 8) as u8,
         family: 6,
-        hop_limit: second as u8,
+        hop_limit: first as u8,
         part: Part::Whole,
     };
-    if !is_extension(packet.protocol) {
-        return Some(packet);
+    if is_extension(packet.protocol) {
+        extensions(context, &mut packet)?;
     }
+    Some(packet)
+}
+
+/// Steps over the extension headers.
+#[inline(always)]
+fn extensions(context: &TcContext, packet: &mut Packet) -> Option<()> {
+    let walk = WALK.get_ptr_mut(0)?;
+    let mut at = Walk { offset: packet.transport, protocol: u32::from(packet.protocol), part: 0, identification: 0 };
     for _ in 0..MAX_EXTENSIONS {
-        packet = extension(context, packet)?;
-        if packet.part == Part::Later || !is_extension(packet.protocol) {
-            return Some(packet);
+        // Through memory whose content the verifier does not know: else it follows every chain of headers there can be.
+        // SAFETY: this CPU's own cell, and programs are not interrupted by others of their kind.
+        at = unsafe {
+            walk.write_volatile(step(context, at)?);
+            walk.read_volatile()
+        };
+        if at.part == LATER || !is_extension(at.protocol as u8) {
+            packet.transport = at.offset;
+            packet.protocol = at.protocol as u8;
+            packet.identification = at.identification;
+            packet.part = match at.part {
+                LATER => Part::Later,
+                FIRST => Part::First,
+                _ => Part::Whole,
+            };
+            return Some(());
         }
     }
     None
@@ -139,18 +174,17 @@ fn is_extension(protocol: u8) -> bool {
 
 /// Steps over one extension header.
 #[inline(always)]
-fn extension(context: &TcContext, mut packet: Packet) -> Option<Packet> {
-    let header: [u8; 4] = read(context, packet.transport)?;
-    let [next, length, third, fourth] = header;
-    let length = match packet.protocol {
+fn step(context: &TcContext, mut at: Walk) -> Option<Walk> {
+    let [next, length, third, fourth]: [u8; 4] = read(context, at.offset)?;
+    let bytes = match at.protocol as u8 {
         FRAGMENT => {
             let offset = u32::from(third) << 8 | u32::from(fourth);
-            packet.identification = u32::from_be(read(context, packet.transport + 4)?);
-            packet.part = match (offset >> 3, offset & 1) {
-                (0, 0) => Part::Whole,
-                (0, _) => Part::First,
+            at.identification = u32::from_be(read(context, at.offset + 4)?);
+            at.part = match (offset >> 3, offset & 1) {
+                (0, 0) => at.part,
+                (0, _) => FIRST,
                 (1, _) if next == TCP => return None,
-                _ => Part::Later,
+                _ => LATER,
             };
             8
         }
@@ -159,13 +193,10 @@ fn extension(context: &TcContext, mut packet: Packet) -> Option<Packet> {
         ROUTING if fourth != 0 => return None,
         _ => (u32::from(length) + 1) * 8,
     };
-    packet.protocol = next;
-    packet.transport += length;
+    at.protocol = u32::from(next);
+    at.offset += bytes;
     // Beyond this nothing is read.
-    if packet.transport > 0x700 {
-        return None;
-    }
-    Some(packet)
+    if at.offset > FURTHEST { None } else { Some(at) }
 }
 
 /// Index of the interface at which the packet is.

@@ -42,8 +42,8 @@ impl Case {
     pub fn new(interface: u32, direction: u8, now: u64) -> Self {
         Self {
             now,
-            own: [0; 4],
-            peer: [0; 4],
+            own: Address { high: 0, low: 0 },
+            peer: Address { high: 0, low: 0 },
             interface,
             local: 0,
             generation: 0,
@@ -143,7 +143,8 @@ fn tell(outcome: Outcome, case: &Case, length: u32, bypassed: bool, kind: u32) {
         decided: case.decided,
         bypassed: u8::from(bypassed),
         table: case.table,
-        padding: [0; 5],
+        padding: 0,
+        generation: case.generation,
     });
     entry.submit(0);
 }

@@ -1,8 +1,11 @@
 //! The lookups of `axle_core::policy::tables`: address to class, port to port class, slot and class to row, row to bit.
-use axle_ebpf_common::policy::{Address, BLOCK_CELLS, ROW_WORDS, SLOT_BLOCKS, Workload};
+use axle_ebpf_common::policy::{Address, ROW_WORDS, SLOT_BLOCKS, Workload};
 use aya_ebpf::maps::lpm_trie::Key;
 
-use crate::maps::{ADDRESSES6, BLOCKS, L1, L2, L3, PORTS, PREFIXES4, PREFIXES6, ROWS, SLOTS};
+use crate::{
+    maps::{ADDRESSES6, BLOCKS, L1, L2, L3, PORTS, PREFIXES4, PREFIXES6, ROWS, SLOTS},
+    verifier::opaque,
+};
 
 /// The answer of the tables, and what they were asked.
 #[derive(Clone, Copy)]
@@ -15,7 +18,7 @@ pub struct Answer {
 /// The class of an address; 0 if nothing leads to one.
 #[inline(always)]
 pub fn class(family: u8, address: &Address) -> u32 {
-    if family == 4 { class4(address[3]) } else { class6(address) }
+    if family == 4 { class4(address.ipv4()) } else { class6(address) }
 }
 
 #[inline(always)]
@@ -83,10 +86,14 @@ fn port_class(table: u32, number: u16) -> u16 {
 
 #[inline(always)]
 fn row(slot: u32, class: u32) -> Option<&'static [u64; ROW_WORDS]> {
-    if class == 0 || class as usize >= SLOT_BLOCKS * BLOCK_CELLS {
+    if class == 0 {
         return None;
     }
-    let block = SLOTS.get(slot)?[(class >> 8) as usize & (SLOT_BLOCKS - 1)];
+    let index = opaque((class >> 8) as usize);
+    if index >= SLOT_BLOCKS {
+        return None;
+    }
+    let block = SLOTS.get(slot)?[index];
     let row = BLOCKS.get(block)?[class as u8 as usize];
     ROWS.get(row)
 }
