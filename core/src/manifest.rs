@@ -13,6 +13,7 @@ mod violation;
 
 pub use inventory::{Export, NAMESPACE_NAME_LABEL, Service, Workload};
 pub use print::print_policy;
+pub use reader::suggest;
 pub use violation::Violation;
 
 use crate::model::{Namespace, Policy};

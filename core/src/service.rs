@@ -7,4 +7,4 @@ mod table;
 pub use alias::{AliasSlot, alias_table};
 pub use merge::{Exported, Merged, PORT_CONFLICT, merge};
 pub use selection::{Candidate, Here, select};
-pub use table::{Backend, Frontend, ServiceTable, Services};
+pub use table::{Backend, Frontend, ServiceTable, Services, selects};

@@ -4,7 +4,9 @@
 pub mod auth;
 pub mod authority;
 pub mod enroll;
+pub mod live;
 pub mod members;
+pub mod operations;
 pub mod replica;
 pub mod store;
 pub mod writer;

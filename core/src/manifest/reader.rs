@@ -217,8 +217,9 @@ impl<'n> Map<'n> {
     }
 }
 
-/// The most similar of the known words, if it is similar enough to be meant.
-fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+/// The most similar of the known words as a question, if it is similar enough to be meant.
+#[must_use]
+pub fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
     let lower = word.to_lowercase();
     let scored = known.map(|key| (strsim::jaro_winkler(&lower, &key.to_lowercase()), key));
     let (score, best) = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;

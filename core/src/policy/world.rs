@@ -108,12 +108,12 @@ impl World {
     /// The labels of a cluster's namespace, `None` where they are not known.
     #[must_use]
     pub fn namespace_labels(&self, cluster: Uid, namespace: &Name) -> Option<&Labels> {
-        self.objects(Kind::Namespace).find_map(|object| match object.resource.as_ref() {
-            Resource::Namespace(Namespace { name, labels }) if name == namespace => {
-                (object.key.scope == Scope::Cluster(cluster)).then_some(labels)
-            }
+        let scope = Scope::Cluster(cluster);
+        let key = Key { kind: Kind::Namespace, scope, namespace: String::new(), name: namespace.clone() };
+        match self.kinds.get(&Kind::Namespace)?.get(&key)?.resource.as_ref() {
+            Resource::Namespace(Namespace { labels, .. }) => Some(labels),
             _ => None,
-        })
+        }
     }
 
     /// Every policy with its object.

@@ -281,7 +281,8 @@ fn remove<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: 
 }
 
 /// Whether an export's selector matches a workload of its namespace; an empty one matches none.
-fn selects(export: &ServiceExport, endpoint: &Endpoint) -> bool {
+#[must_use]
+pub fn selects(export: &ServiceExport, endpoint: &Endpoint) -> bool {
     !export.selector.is_empty() && export.selector.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value))
 }
 

@@ -1,0 +1,154 @@
+//! What the hub can be asked to do: one layer, whatever door the request comes through.
+//!
+//! Requests and answers are the admin API's messages. Whether the caller may ask is decided before, by the table in
+//! [`auth`](crate::auth); here the request itself is checked, strictly and all faults at once.
+mod audit;
+mod clusters;
+mod explain;
+mod mirror;
+mod observe;
+mod page;
+mod policies;
+mod problem;
+mod progress;
+mod services;
+mod status;
+mod text;
+mod tokens;
+mod workloads;
+
+use std::sync::Arc;
+
+use axle_core::state::{Command, State};
+use tokio::sync::watch;
+
+pub use problem::{Kind, Problem, Violation};
+
+use crate::{
+    auth::Caller,
+    enroll::Enroller,
+    live::Live,
+    replica::Replica,
+    store::{Store, StoreError},
+    writer::{WriteError, Writer},
+};
+use mirror::Mirror;
+use page::{Page, Place};
+
+/// The largest id of a request, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// What operations work with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// To read from.
+    pub replica: Arc<Replica>,
+    /// To write with.
+    pub writer: Writer,
+    /// For the audit trail.
+    pub store: Arc<dyn Store>,
+    /// What spokes say.
+    pub live: Arc<Live>,
+    /// For join tokens.
+    pub enroller: Arc<Enroller>,
+    /// Where spokes reach the hub, as `host:port`.
+    pub advertised: String,
+}
+
+/// The operations.
+pub struct Operations {
+    replica: Arc<Replica>,
+    writer: Writer,
+    store: Arc<dyn Store>,
+    live: Arc<Live>,
+    enroller: Arc<Enroller>,
+    advertised: String,
+    mirror: Arc<Mirror>,
+}
+
+impl Operations {
+    /// Operations on these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { replica, writer, store, live, enroller, advertised } = parts;
+        let mirror = Arc::new(Mirror::default());
+        replica.follow(mirror.clone());
+        Arc::new(Self { replica, writer, store, live, enroller, advertised, mirror })
+    }
+
+    /// Whether the hub can do its work; why not.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn ready(&self) -> Result<(), Problem> {
+        self.replica.health().map_err(|why| Problem::new(Kind::Unavailable, "store_unavailable", why))
+    }
+
+    /// What spokes say, and each time they say something new.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Each time the log moves on.
+    pub(crate) fn head(&self) -> watch::Receiver<axle_core::log::Position> {
+        self.replica.head()
+    }
+
+    fn read<T>(&self, with: impl FnOnce(&State) -> T) -> T {
+        with(&self.replica.read())
+    }
+
+    /// Has a command done and returns its revision; 0 if everything was so already.
+    async fn write(&self, caller: &Caller, request_id: String, command: Command) -> Result<u64, Problem> {
+        if request_id.len() > MAX_REQUEST_ID || request_id.chars().any(char::is_control) {
+            let want = format!("at most {MAX_REQUEST_ID} bytes of printable text");
+            let violation = Violation::new("invalid_value", "requestId", &request_id, &want, "use a UUID");
+            return Err(Problem::invalid(vec![violation]));
+        }
+        let action = command.action();
+        let committed = self.writer.submit(command, &caller.actor(), &request_id).await?;
+        self.same_request(caller, &request_id, &action).await?;
+        Ok(committed.revision)
+    }
+
+    /// A request id that was used for something else before was answered with that other thing's revision.
+    async fn same_request(&self, caller: &Caller, request_id: &str, action: &str) -> Result<(), Problem> {
+        if request_id.is_empty() {
+            return Ok(());
+        }
+        match self.store.answered(&caller.actor(), request_id).await? {
+            Some(answered) if answered.action != action => Err(Problem::new(
+                Kind::Conflict,
+                "request_id_reused",
+                format!("the request id was used before, for {:?}; nothing was done: use a fresh one", answered.action),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "the store did not answer");
+                Self::new(Kind::Unavailable, "store_unavailable", "the hub's database does not answer; try again")
+            }
+            StoreError::Corrupt(_) | StoreError::Setup(_) => Self::internal("the hub's database is not usable", &error),
+        }
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Rejected(rejection) => rejection.into(),
+            WriteError::Unknown(_) => {
+                tracing::warn!(%error, "a write's outcome is unknown");
+                let detail = "the hub's database did not answer; whether it was done is unknown: repeat it with the same request id";
+                Self::new(Kind::Unavailable, "outcome_unknown", detail)
+            }
+            WriteError::Unavailable(_) => Self::new(Kind::Unavailable, "unavailable", error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How the fleet is.
+use axle_core::{log::Position, model::Uid};
+use axle_proto::{
+    convert::refusal_from_wire,
+    v1::{
+        Capacity, ClusterStatus, FleetStatus, NodeStatus, NodeStatusView, PositionView, Refusal, RefusalView, TableUse,
+    },
+};
+
+use super::{Operations, text, workloads::cluster_names};
+use crate::live::Spoke;
+
+impl Operations {
+    /// How every cluster and node is, and how far.
+    #[must_use]
+    pub fn status(&self) -> FleetStatus {
+        let mut spokes = self.live.spokes();
+        let (head, names) = self.read(|state| (state.position(), cluster_names(state)));
+        let mut clusters: Vec<_> = names
+            .into_iter()
+            .map(|(uid, name)| cluster(uid, name, spokes.remove(&uid).unwrap_or_default(), &head))
+            .collect();
+        clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        FleetStatus { version: env!("CARGO_PKG_VERSION").into(), head: Some(position(&head)), clusters }
+    }
+}
+
+fn cluster(uid: Uid, name: String, spoke: Spoke, head: &Position) -> ClusterStatus {
+    let Spoke { connected, fresh, silence, received, resumes, resyncs, nodes } = spoke;
+    ClusterStatus {
+        name,
+        uid: uid.to_string(),
+        connected,
+        fresh,
+        last_heard_ms: silence.map(|silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX)),
+        received_revision: received,
+        nodes: nodes.into_values().map(|status| node(status, fresh, head)).collect(),
+        resyncs,
+        resumes,
+    }
+}
+
+/// The revision that a node's kernel holds; what it held in another epoch counts for nothing.
+pub(super) fn applied(status: &NodeStatus, head: &Position) -> u64 {
+    let of_epoch = status.applied.as_ref().filter(|applied| applied.epoch == head.epoch.0.as_slice());
+    of_epoch.map(|applied| applied.revision).unwrap_or_default()
+}
+
+fn node(status: NodeStatus, fresh: bool, head: &Position) -> NodeStatusView {
+    let applied = applied(&status, head);
+    NodeStatusView {
+        name: status.node,
+        version: status.agent_version,
+        connected: status.connected,
+        fresh: fresh && status.connected,
+        applied_revision: applied,
+        lag: head.revision.saturating_sub(applied),
+        degraded: !status.refused.is_empty(),
+        bypassed: status.bypassed,
+        workloads: status.workloads,
+        enforced_workloads: status.enforced_workloads,
+        refused: status.refused.into_iter().map(refusal).collect(),
+        problems: status.problems,
+        tables: status.capacity.into_iter().map(table).collect(),
+    }
+}
+
+fn refusal(refusal: Refusal) -> RefusalView {
+    let Refusal { revision, code, message, .. } = refusal.clone();
+    let object = refusal_from_wire(refusal).map(|refusal| refusal.key.to_string()).unwrap_or_default();
+    RefusalView { object, revision, code, message }
+}
+
+fn table(capacity: Capacity) -> TableUse {
+    TableUse { table: capacity.table, used: capacity.used, limit: capacity.limit }
+}
+
+fn position(position: &Position) -> PositionView {
+    PositionView { epoch: position.epoch.to_string(), revision: position.revision, hash: text::hex(&position.hash.0) }
+}
