@@ -59,7 +59,7 @@ impl Document {
 /// # Errors
 /// All violations, in the order of the text; a text that is no YAML has one.
 pub fn parse(text: &str) -> Result<Vec<Document>, Vec<Violation>> {
-    let nodes = tree::parse(text).map_err(|violation| vec![violation])?;
+    let nodes = tree::parse(text)?;
     let mut faults = Faults::default();
     let documents: Vec<Document> = nodes.iter().filter_map(|node| document(&At::root(node), &mut faults)).collect();
     faults.none_or(documents)
@@ -70,7 +70,7 @@ pub fn parse(text: &str) -> Result<Vec<Document>, Vec<Violation>> {
 /// # Errors
 /// As [`parse`]; a document of another kind and a text without documents are violations too.
 pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
-    let nodes = tree::parse(text).map_err(|violation| vec![violation])?;
+    let nodes = tree::parse(text)?;
     let mut faults = Faults::default();
     if nodes.is_empty() {
         faults.add(Violation {

@@ -38,12 +38,12 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
-/// The documents of a text. Empty documents are skipped.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, Violation> {
+/// The documents of a text, or the one violation of a text that is no YAML. Empty documents are skipped.
+pub(super) fn parse(text: &str) -> Result<Vec<Node>, Vec<Violation>> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let place = error.location();
-        Violation {
+        vec![Violation {
             code: "syntax",
             line: place.map_or(1, |place| place.line()).max(1),
             column: place.map_or(1, |place| place.column()).max(1),
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Violation> {
             got: error.without_snippet().to_string(),
             want: "YAML without duplicate keys".into(),
             fix: "mend the text at this place".into(),
-        }
+        }]
     })
 }
 
