@@ -16,6 +16,7 @@ mod offline;
 pub mod pins;
 mod plane;
 mod read_back;
+mod service;
 mod settings;
 mod status;
 mod sys;
@@ -29,6 +30,7 @@ pub use flows::{Collected, Timeouts};
 pub use judge::Judged;
 pub use offline::{Cleaned, Pinned, bypass, cleanup, pinned};
 pub use plane::{DataPlane, Gate};
+pub use service::{Calls, ServicePlane, ServiceSettings};
 pub use settings::Settings;
 pub use status::{Status, Tally, WorkloadStatus};
 

@@ -52,6 +52,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The cgroup of the workloads cannot be used for services.
+    #[error(
+        "cgroup {path}: {source}; wanted the directory of a cgroup of version 2 that the workloads are in (--cgroup)"
+    )]
+    Cgroup {
+        /// Its directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A workload has more addresses than its interface's entry holds.
     #[error("interface {interface}: {wanted} addresses, and a workload may have {limit}")]
     TooManyAddresses {
