@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod codec;
+pub mod duration;
 pub mod identity;
 pub mod log;
 pub mod manifest;

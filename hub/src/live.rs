@@ -11,6 +11,7 @@ use std::{
 
 use axle_core::model::Uid;
 use axle_proto::v1::{Flow, FlowBatch, NodeStatus};
+use axle_transport::sync::SessionCounters;
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 
@@ -35,8 +36,7 @@ struct Known {
     sessions: u32,
     heard: Option<Instant>,
     received: u64,
-    resumes: u64,
-    resyncs: u64,
+    counters: Arc<SessionCounters>,
     nodes: BTreeMap<String, NodeStatus>,
 }
 
@@ -134,8 +134,8 @@ impl Live {
             fresh: connected && silence.is_some_and(|silence| silence <= self.heartbeat * FRESH_HEARTBEATS),
             silence,
             received: known.received,
-            resumes: known.resumes,
-            resyncs: known.resyncs,
+            resumes: known.counters.resumes(),
+            resyncs: known.counters.snapshots(),
             nodes: known.nodes.clone(),
         }
     }
@@ -163,14 +163,10 @@ impl Connection {
         }
     }
 
-    /// Its session resumed by revision.
-    pub fn resumed(&self) {
-        self.live.update(self.cluster, |spoke| spoke.resumes += 1);
-    }
-
-    /// Its session needed a snapshot.
-    pub fn resynced(&self) {
-        self.live.update(self.cluster, |spoke| spoke.resyncs += 1);
+    /// Where the driver of its sessions counts how they began.
+    #[must_use]
+    pub fn counters(&self) -> Arc<SessionCounters> {
+        self.live.spokes.write().entry(self.cluster).or_default().counters.clone()
     }
 
     /// Its relay's copy has reached this revision.

@@ -162,6 +162,13 @@ fn migrating(error: sqlx::migrate::MigrateError) -> StoreError {
     }
 }
 
+/// A new random uid.
+pub(crate) fn random_uid() -> Result<Uid, StoreError> {
+    let mut uid = Uid::default();
+    getrandom::fill(&mut uid.0).map_err(|why| StoreError::Setup(format!("the system gives no randomness: {why}")))?;
+    Ok(uid)
+}
+
 /// A fixed-size value out of a column of bytes.
 fn exact<const N: usize>(what: &str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Corrupt(format!("{what} has {} bytes, wanted {N}", bytes.len())))

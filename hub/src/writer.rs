@@ -12,7 +12,6 @@ use std::{
 
 use axle_core::{
     log::Record,
-    model::Uid,
     refusal::Refusal,
     state::{Command, Decision, Rejection, Request, State, Undo},
 };
@@ -25,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     replica::Replica,
-    store::{Batch, Store, StoreError},
+    store::{Batch, Store, StoreError, random_uid},
 };
 
 /// Revisions in one transaction.
@@ -119,13 +118,6 @@ impl Writer {
         })?;
         answered.await.unwrap_or(Err(WriteError::Unknown("the hub is stopping".into())))
     }
-}
-
-/// A new random uid.
-pub(crate) fn random_uid() -> Result<Uid, StoreError> {
-    let mut uid = Uid::default();
-    getrandom::fill(&mut uid.0).map_err(|why| StoreError::Setup(format!("the system gives no randomness: {why}")))?;
-    Ok(uid)
 }
 
 struct Task {

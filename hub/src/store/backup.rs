@@ -78,12 +78,13 @@ pub async fn backup(store: &dyn Store, file: &Path) -> Result<(), StoreError> {
     written
 }
 
-/// Fills the empty database at `url` from a backup, and begins a new epoch there: whoever followed the old one takes a
+/// Fills the empty database at `url` from a backup, and begins a new epoch there, which is returned: whoever followed the old one takes a
 /// snapshot, also if it is ahead of the backup.
 ///
 /// # Errors
 /// When the file is not a backup, or the database is not empty.
-pub async fn restore(file: &Path, url: &str, epoch: Epoch) -> Result<(), StoreError> {
+pub async fn restore(file: &Path, url: &str) -> Result<Epoch, StoreError> {
+    let epoch = super::random_uid()?;
     if !file.is_file() {
         return Err(StoreError::Setup(format!("{}: there is no such backup", file.display())));
     }
@@ -107,7 +108,8 @@ pub async fn restore(file: &Path, url: &str, epoch: Epoch) -> Result<(), StoreEr
             let shown = path.display();
             return Err(StoreError::Setup(format!("{shown}: exists; move it away first, a restore replaces nothing")));
         }
-        return backup(&from, path).await;
+        backup(&from, path).await?;
+        return Ok(epoch);
     }
     let to = PostgresStore::open(url).await?;
     if to.head().await?.is_some() {
@@ -115,7 +117,7 @@ pub async fn restore(file: &Path, url: &str, epoch: Epoch) -> Result<(), StoreEr
     }
     let copied = into_postgres(&from.pool, &to.pool).await;
     from.close().await;
-    copied
+    copied.map(|()| epoch)
 }
 
 pub(super) async fn from_postgres(pool: &PgPool, file: &Path) -> Result<(), StoreError> {

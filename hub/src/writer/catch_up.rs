@@ -6,8 +6,8 @@ use axle_core::{
     state::State,
 };
 
-use super::{RECENT, Task, random_uid};
-use crate::store::{Loaded, Store, StoreError};
+use super::{RECENT, Task};
+use crate::store::{Loaded, Store, StoreError, random_uid};
 
 /// Records read at once.
 const PAGE: u32 = 1000;

@@ -1,0 +1,237 @@
+//! The composition root: settings in, a running hub out.
+mod context;
+mod doors;
+
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use axle_core::state::Command;
+use axle_transport::{
+    acceptor::{Acceptor, Guard, Limits, bind},
+    pki::Authority,
+    tls::ServerTls,
+};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{Gate, Keys},
+    authority::{self, Own},
+    config::Config,
+    distribution::Distribution,
+    enroll::Enroller,
+    live::Live,
+    members::Members,
+    replica::Replica,
+    store::{self, Store},
+    writer::Writer,
+};
+
+/// What the doors are made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The state, to read.
+    pub replica: Arc<Replica>,
+    /// The way to change it.
+    pub writer: Writer,
+    /// The log, to read further back.
+    pub store: Arc<dyn Store>,
+    /// Which relays have enrolled.
+    pub members: Arc<Members>,
+    /// What spokes say.
+    pub live: Arc<Live>,
+    /// Join tokens.
+    pub enroller: Arc<Enroller>,
+    /// Who may do what; makes tokens for people.
+    pub gate: Arc<Gate>,
+    /// How others reach the TLS port, as `host:port`, best first.
+    pub advertised: Vec<String>,
+    /// Cancelled when the hub begins to stop: streams that never end by themselves end then.
+    pub stopping: CancellationToken,
+}
+
+/// A hub that runs. Dropping it ends it at once; [`Running::stop`] ends it well.
+#[derive(Debug)]
+pub struct Running {
+    /// Where relays, the CLI and browsers connect.
+    pub tls_address: SocketAddr,
+    /// Where the dashboard, health and metrics are, without TLS.
+    pub http_address: SocketAddr,
+    /// What it is made of.
+    pub parts: Parts,
+    /// The mesh's root, with its key.
+    pub root: Authority,
+    doors: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    writing: CancellationToken,
+    writer: JoinHandle<()>,
+    _background: JoinSet<()>,
+    _lock: fs::File,
+}
+
+/// The hub.
+#[derive(Debug)]
+pub struct App;
+
+impl App {
+    /// Starts a hub and returns once it serves.
+    ///
+    /// # Errors
+    /// Says what about the settings, the files, the database or the addresses is wrong.
+    pub async fn start(config: Config) -> anyhow::Result<Running> {
+        if let Err(faults) = config.check() {
+            bail!("the settings are wrong:\n  {}", faults.join("\n  "));
+        }
+        let data_dir = config.data_dir().map_err(anyhow::Error::msg)?;
+        let lock = take(&data_dir)?;
+        let listener = bind(config.listen)?;
+        let http_listener = bind(config.http_listen)?;
+        let (tls_address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
+
+        let store = store::open(&config.database().map_err(anyhow::Error::msg)?).await?;
+        let root = authority::root(&*store, &config.mesh).await?;
+        let keys = Keys::from_pem(&store.secret("jwt", &Keys::generate()?).await?, config.mesh.as_str())?;
+        let gate = Arc::new(Gate::new(keys));
+
+        let (writing, stopping, doors) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (writer, replica, writer_task) = Writer::start(store.clone(), writing.clone()).await?;
+        let first_start = begin(&writer, &replica, &config).await?;
+        let members = Members::load(&*store, replica.clone()).await?;
+        let guard = {
+            let members = members.clone();
+            Arc::new(Guard::new(move |peer| members.admit(peer)))
+        };
+        let enroller = Arc::new(Enroller {
+            store: store.clone(),
+            replica: replica.clone(),
+            members: members.clone(),
+            guard: guard.clone(),
+            root: root.clone(),
+            lifetime: config.certificate_lifetime,
+        });
+        let own = Own::new(&root, config.certificate_names(tls_address), config.certificate_lifetime)?;
+        let parts = Parts {
+            replica,
+            writer,
+            store: store.clone(),
+            members: members.clone(),
+            live: Live::new(config.heartbeat),
+            enroller,
+            gate,
+            advertised: config.advertised(tls_address),
+            stopping,
+        };
+        let limits = Limits { drain: config.drain, ..Limits::default() };
+        let tls = Acceptor::new(ServerTls::new(own.credentials())?, guard, limits.clone());
+        let distribution = distribution(&parts, &config);
+        let servers = vec![
+            tokio::spawn(tls.serve(listener, doors::tls(&parts, distribution), doors.clone())),
+            tokio::spawn(Acceptor::plain(limits).serve(http_listener, doors::local(&parts), doors.clone())),
+        ];
+        let mut background = JoinSet::new();
+        background.spawn(members.follow(store));
+        background.spawn(own.renew());
+
+        context::leave(&config, &parts, &root, first_start)?;
+        note_addresses(&data_dir, tls_address, http_address)?;
+        Ok(Running {
+            tls_address,
+            http_address,
+            parts,
+            root,
+            doors,
+            servers,
+            writing,
+            writer: writer_task,
+            _background: background,
+            _lock: lock,
+        })
+    }
+}
+
+impl Running {
+    /// Stops well: sessions are told to come again, requests in flight end, what was asked of the writer is done.
+    pub async fn stop(self) {
+        self.parts.stopping.cancel();
+        self.doors.cancel();
+        for server in self.servers {
+            if let Err(why) = server.await {
+                tracing::error!(%why, "a server ended badly");
+            }
+        }
+        self.writing.cancel();
+        if let Err(why) = self.writer.await {
+            tracing::error!(%why, "the writer ended badly");
+        }
+    }
+}
+
+fn distribution(parts: &Parts, config: &Config) -> Arc<Distribution> {
+    Distribution::new(
+        parts.writer.clone(),
+        parts.replica.clone(),
+        parts.members.clone(),
+        parts.live.clone(),
+        config.heartbeat,
+        parts.stopping.clone(),
+    )
+}
+
+/// Writes the fleet's settings if there are none. True: there were none.
+async fn begin(writer: &Writer, replica: &Replica, config: &Config) -> anyhow::Result<bool> {
+    let wanted = config.fleet();
+    let there = replica.read().fleet().cloned();
+    match there {
+        None => {
+            writer.submit(Command::Begin { fleet: wanted }, "hub", "").await.context("the fleet's settings")?;
+            Ok(true)
+        }
+        Some(there) if there == wanted => Ok(false),
+        Some(there) => bail!(
+            "the fleet began with vip4 {}, vip6 {} and excluded labels {}; these are fixed: start with the same settings, \
+             or with a new database",
+            there.vip4,
+            there.vip6,
+            there.excluded_label_keys.join(",")
+        ),
+    }
+}
+
+/// Makes the data directory, for its owner alone, and keeps other hubs out of it.
+fn take(data_dir: &Path) -> anyhow::Result<fs::File> {
+    let shown = data_dir.display();
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .with_context(|| format!("data-dir: {shown} cannot be made"))?;
+    let path = data_dir.join("lock");
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = lock.with_context(|| format!("data-dir: {} cannot be opened", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("data-dir: another hub runs in {shown}; stop it, or give this one a --data-dir of its own")
+        }
+        Err(fs::TryLockError::Error(why)) => Err(why).with_context(|| format!("data-dir: {shown} cannot be locked")),
+    }
+}
+
+/// Leaves the bound addresses in a file, for who asked for port 0.
+fn note_addresses(data_dir: &Path, tls: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    let text = serde_json::json!({ "tls": tls, "http": http }).to_string();
+    let aside = data_dir.join("addresses.json.new");
+    let mut file = fs::File::create(&aside)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(aside, data_dir.join("addresses.json")).context("data-dir: the addresses cannot be noted")
+}
+
+#[cfg(test)]
+mod tests;

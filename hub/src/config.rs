@@ -1,0 +1,277 @@
+//! The settings of a hub, from flags and environment.
+use std::{
+    env,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use axle_core::{
+    duration,
+    model::{Fleet, Name},
+};
+use clap::{Args, ValueEnum};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+/// Labels that tell instances of one workload apart. They are no part of an identity, else there would be as many
+/// identities as instances.
+const EXCLUDED_LABELS: &str = "pod-template-hash,pod-template-generation,controller-revision-hash,controller-uid,\
+                               statefulset.kubernetes.io/pod-name,apps.kubernetes.io/pod-index,\
+                               batch.kubernetes.io/controller-uid,batch.kubernetes.io/job-completion-index";
+
+/// How a hub runs. The defaults suit one hub on one machine.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Where the hub keeps its files [default: /var/lib/axle-hub for root, else ~/.local/share/axle-hub]
+    #[arg(long, env = "AXLE_HUB_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The database: sqlite:<path> or postgres://user@host/name [default: sqlite:<data-dir>/hub.db]
+    #[arg(long, env = "AXLE_HUB_DATABASE", value_name = "URL", hide_env_values = true)]
+    pub database: Option<String>,
+
+    /// Where relays, the CLI and browsers connect, with TLS
+    #[arg(long, env = "AXLE_HUB_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7443")]
+    pub listen: SocketAddr,
+
+    /// Where the dashboard, REST, health and metrics are without TLS; loopback only
+    #[arg(long, env = "AXLE_HUB_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7080")]
+    pub http_listen: SocketAddr,
+
+    /// How others reach the TLS port, as HOST:PORT; may be repeated, the first is shown in join commands
+    /// [default: the listening address, or this host's name]
+    #[arg(long, env = "AXLE_HUB_ADVERTISE", value_name = "HOST:PORT", value_delimiter = ',', value_parser = host_port)]
+    pub advertise: Vec<String>,
+
+    /// The name of the mesh, in every certificate; fixed at the first start
+    #[arg(long, env = "AXLE_HUB_MESH", value_name = "NAME", default_value = "axle", value_parser = mesh)]
+    pub mesh: Name,
+
+    /// How often hub and relays show each other that they live
+    #[arg(long, env = "AXLE_HUB_HEARTBEAT", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub heartbeat: Duration,
+
+    /// How long certificates hold; relays renew at half of it
+    #[arg(long, env = "AXLE_HUB_CERTIFICATE_LIFETIME", value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
+    pub certificate_lifetime: Duration,
+
+    /// How long the first admin's token holds
+    #[arg(long, env = "AXLE_HUB_TOKEN_LIFETIME", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    pub token_lifetime: Duration,
+
+    /// How long requests in flight may take to end when the hub stops
+    #[arg(long, env = "AXLE_HUB_DRAIN", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub drain: Duration,
+
+    /// Where IPv4 service addresses come from; fixed at the first start
+    #[arg(long, env = "AXLE_HUB_VIP4", value_name = "CIDR", default_value = "240.64.0.0/16")]
+    pub vip4: Ipv4Net,
+
+    /// Where IPv6 service addresses come from; fixed at the first start
+    #[arg(long, env = "AXLE_HUB_VIP6", value_name = "CIDR", default_value = "fd61:786c:65::/64")]
+    pub vip6: Ipv6Net,
+
+    /// Label keys that are no part of an identity; fixed at the first start
+    #[arg(long, env = "AXLE_HUB_EXCLUDED_LABELS", value_name = "KEY", value_delimiter = ',', default_value = EXCLUDED_LABELS)]
+    pub excluded_labels: Vec<String>,
+
+    /// The CLI's context file to leave ready at the first start, or `off`
+    /// [default: $AXLE_CONFIG, else ~/.config/axle/config.yaml]
+    #[arg(long, env = "AXLE_HUB_CONTEXT_FILE", value_name = "PATH")]
+    pub context_file: Option<PathBuf>,
+
+    /// How logs are written
+    #[arg(long, env = "AXLE_HUB_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The shortest lifetime of a certificate: renewal at half of it must be possible.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(5);
+
+impl Config {
+    /// Where the hub keeps its files.
+    ///
+    /// # Errors
+    /// When there is no setting and no home to look for.
+    pub fn data_dir(&self) -> Result<PathBuf, String> {
+        if let Some(dir) = &self.data_dir {
+            return Ok(dir.clone());
+        }
+        let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        match home {
+            Some(home) if home.as_os_str() != "/root" => Ok(home.join(".local/share/axle-hub")),
+            Some(_) => Ok("/var/lib/axle-hub".into()),
+            None => Err("data-dir: not given, and HOME is not set; give --data-dir DIR".into()),
+        }
+    }
+
+    /// The database's URL.
+    ///
+    /// # Errors
+    /// As for [`Config::data_dir`].
+    pub fn database(&self) -> Result<String, String> {
+        match &self.database {
+            Some(url) => Ok(url.clone()),
+            None => Ok(format!("sqlite:{}", self.data_dir()?.join("hub.db").display())),
+        }
+    }
+
+    /// What the fleet begins with.
+    #[must_use]
+    pub fn fleet(&self) -> Fleet {
+        Fleet { vip4: self.vip4, vip6: self.vip6, excluded_label_keys: self.excluded_labels.clone() }
+    }
+
+    /// Everything that is wrong with the settings together.
+    ///
+    /// # Errors
+    /// One sentence per fault.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let mut faults = Vec::new();
+        if !self.http_listen.ip().is_loopback() {
+            faults.push(format!(
+                "http-listen: {} is not a loopback address, and this port has no TLS; wanted 127.0.0.1 or [::1]; \
+                 others reach the same pages at the TLS port",
+                self.http_listen
+            ));
+        }
+        let least = |name: &str, got: Duration, least: Duration| {
+            (got < least).then(|| format!("{name}: {got:?} is too short; wanted at least {least:?}"))
+        };
+        faults.extend(least("heartbeat", self.heartbeat, Duration::from_millis(100)));
+        faults.extend(least("certificate-lifetime", self.certificate_lifetime, SHORTEST_LIFETIME));
+        faults.extend(least("token-lifetime", self.token_lifetime, Duration::from_secs(60)));
+        if let Some(url) = &self.database
+            && !["sqlite:", "postgres://", "postgresql://"].iter().any(|kind| url.starts_with(kind))
+        {
+            faults.push("database: of no known kind; wanted sqlite:<path> or postgres://user@host/name".into());
+        }
+        if let Err(fault) = self.data_dir() {
+            faults.push(fault);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// How others reach the TLS port once it is bound, best first.
+    #[must_use]
+    pub fn advertised(&self, bound: SocketAddr) -> Vec<String> {
+        if !self.advertise.is_empty() {
+            return self.advertise.clone();
+        }
+        if bound.ip().is_unspecified() {
+            let name = hostname().unwrap_or_else(|| "localhost".into());
+            return vec![format!("{name}:{}", bound.port())];
+        }
+        vec![bound.to_string()]
+    }
+
+    /// Every name and address that the hub's certificate is good for.
+    #[must_use]
+    pub fn certificate_names(&self, bound: SocketAddr) -> Vec<String> {
+        let mut names: Vec<String> = self.advertised(bound).iter().map(|address| host_of(address)).collect();
+        names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_string));
+        names.extend(hostname());
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn host_of(address: &str) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_matches(['[', ']']).to_string()
+}
+
+/// This host's name, if it is one that a certificate can carry.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_lowercase();
+    Name::new(&name).ok().map(|name| name.to_string())
+}
+
+fn host_port(text: &str) -> Result<String, String> {
+    let wrong =
+        |why: &str| format!("{text:?} {why}; wanted HOST:PORT, such as hub.example.org:7443 or [2001:db8::1]:7443");
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
+    if port.parse::<u16>().unwrap_or(0) == 0 {
+        return Err(wrong("has no port from 1 to 65535"));
+    }
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let good = match address {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) || Name::new(host).is_ok(),
+    };
+    if good { Ok(text.into()) } else { Err(wrong("has no good host")) }
+}
+
+fn mesh(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Config, String> {
+        let parsed = Command::try_parse_from([&["axle-hub"], flags].concat());
+        parsed.map(|command| command.config).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn defaults_are_good() {
+        let config = parse(&["--data-dir", "/x"]).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.database().unwrap(), "sqlite:/x/hub.db");
+        let bound = "10.0.0.1:7443".parse().unwrap();
+        assert_eq!(config.advertised(bound), ["10.0.0.1:7443"]);
+        assert!(config.certificate_names(bound).contains(&"10.0.0.1".to_string()));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let flags = ["--http-listen", "0.0.0.0:7080", "--certificate-lifetime", "1s", "--database", "mysql://x"];
+        let faults = parse(&flags).unwrap().check().unwrap_err().join("\n");
+        for wanted in ["http-listen: 0.0.0.0:7080", "certificate-lifetime: 1s", "database: of no known kind"] {
+            assert!(faults.contains(wanted), "{faults}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for flags in [
+            ["--advertise", "hub"],
+            ["--advertise", "hub:0"],
+            ["--advertise", "hub:70000"],
+            ["--advertise", "::1:7443"],
+            ["--advertise", "a b:1"],
+            ["--mesh", "Upper"],
+            ["--heartbeat", "10"],
+            ["--vip4", "10.0.0.0/33"],
+            ["--listen", "somewhere"],
+            ["--lissten", "0.0.0.0:1"],
+        ] {
+            assert!(parse(&flags).is_err(), "{flags:?}");
+        }
+        let config = parse(&["--advertise", "hub.example.org:7443,[2001:db8::1]:7443"]).unwrap();
+        assert_eq!(
+            config.certificate_names("0.0.0.0:7443".parse().unwrap()).len(),
+            5 + usize::from(hostname().is_some())
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The hub's end of the sync sessions: its log to every relay, every relay's log into its own.
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use axle_core::{
+    log::{Contents, Delta, Position, Record, Snapshot},
+    model::Uid,
+    refusal::Refusal,
+    session::{Ack, Heartbeat, Intake, Limits},
+    state::{Command, State},
+};
+use axle_proto::v1;
+use axle_transport::{
+    pki::{Peer, Principal},
+    sync::{Admission, Goodbye, Host, Introduction, Replica as Copy, View, ViewSettings},
+};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    live::{Connection, Live},
+    members::Members,
+    replica::{Follower, Replica},
+    writer::{WriteError, Writer},
+};
+
+/// What one cluster may say of itself at once.
+const LIMITS: Limits = Limits { objects: 500_000, bytes: 512 << 20 };
+/// When a spoke that could not be served comes again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Serves every relay. All clusters have equal rights for now, so there is one view, encoded once.
+pub struct Distribution {
+    view: Arc<View>,
+    writer: Writer,
+    replica: Arc<Replica>,
+    members: Arc<Members>,
+    live: Arc<Live>,
+    heartbeat: Duration,
+    /// The session of each cluster, to end it when a newer one begins.
+    sessions: Mutex<HashMap<Uid, CancellationToken>>,
+    stop: CancellationToken,
+}
+
+impl Distribution {
+    /// Begins to follow `replica`. Sessions end with `stop`.
+    #[must_use]
+    pub fn new(
+        writer: Writer,
+        replica: Arc<Replica>,
+        members: Arc<Members>,
+        live: Arc<Live>,
+        heartbeat: Duration,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let view = View::new(Contents::default(), ViewSettings::default());
+        let sessions = Mutex::default();
+        replica.follow(Arc::new(Feed { view: view.clone(), live: live.clone() }));
+        Arc::new(Self { view, writer, replica, members, live, heartbeat, sessions, stop })
+    }
+
+    /// What relays see.
+    #[must_use]
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+}
+
+/// Keeps the view where the replica is.
+struct Feed {
+    view: Arc<View>,
+    live: Arc<Live>,
+}
+
+impl Follower for Feed {
+    fn moved(&self, state: &State, records: &[Record]) {
+        let epoch = state.position().epoch;
+        for record in records {
+            if let Err(why) = self.view.append(&Delta::of(record, epoch)) {
+                tracing::error!(%why, "the view does not follow the log; it begins anew");
+                return self.restarted(state);
+            }
+            for change in &record.changes {
+                if let axle_core::log::Change::Delete { key, uid } = change
+                    && key.kind == axle_core::model::Kind::Cluster
+                {
+                    self.live.forget(*uid);
+                }
+            }
+        }
+    }
+
+    fn restarted(&self, state: &State) {
+        self.view.replace(state.contents().clone());
+    }
+}
+
+impl Host for Distribution {
+    type Replica = Spoke;
+
+    async fn admit(&self, peer: &Peer, introduction: &Introduction) -> Result<Admission<Spoke>, Goodbye> {
+        self.members.admit(peer).map_err(Goodbye::because)?;
+        let Principal::Relay(cluster) = peer.principal else {
+            return Err(Goodbye::because("only relays have a session with the hub"));
+        };
+        let end = self.stop.child_token();
+        if let Some(before) = self.sessions.lock().insert(cluster, end.clone())
+            && !before.is_cancelled()
+        {
+            // The same key twice: a relay that came back before its old connection was known to be dead, or its double.
+            tracing::warn!(cluster.uid = %cluster, node = %introduction.node, "a newer session replaces a cluster's session");
+            before.cancel();
+        }
+        tracing::info!(
+            cluster.uid = %cluster,
+            node = %introduction.node,
+            agent.version = %introduction.agent_version,
+            resume = introduction.resume.map(|position| position.revision),
+            "session begins"
+        );
+        let connection = self.live.join(cluster);
+        let counters = connection.counters();
+        let held = self.replica.read().intake(cluster);
+        Ok(Admission {
+            view: self.view.clone(),
+            replica: Spoke { cluster, writer: self.writer.clone(), connection, held, end: end.clone() },
+            limits: LIMITS,
+            heartbeat: Heartbeat { period: self.heartbeat },
+            end,
+            counters,
+        })
+    }
+
+    fn report(&self, peer: &Peer, batch: v1::FlowBatch) -> Result<(), Goodbye> {
+        self.members.admit(peer).map_err(Goodbye::because)?;
+        let cluster = peer.principal.cluster().ok_or_else(|| Goodbye::because("only relays report flows"))?;
+        self.live.report(cluster, batch);
+        Ok(())
+    }
+}
+
+/// One relay's session: what it says goes into the hub's log, as its own and nobody else's.
+pub struct Spoke {
+    cluster: Uid,
+    writer: Writer,
+    connection: Connection,
+    /// How far the relay's own log is taken in: in the state, or past it by deltas that changed nothing.
+    held: Option<Position>,
+    end: CancellationToken,
+}
+
+impl Drop for Spoke {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl Spoke {
+    async fn take(&mut self, command: Command, to: Position, refused: &mut Vec<Refusal>) -> Result<(), Goodbye> {
+        let actor = Principal::Relay(self.cluster).to_string();
+        let committed = self.writer.submit(command, &actor, "").await.map_err(|why| match why {
+            WriteError::Rejected(why) => Goodbye::because(why),
+            other => Goodbye { reason: other.to_string(), retry_after: RETRY },
+        })?;
+        self.held = Some(to);
+        refused.extend(committed.refused);
+        Ok(())
+    }
+}
+
+impl Copy for Spoke {
+    fn held(&self) -> Option<Position> {
+        self.held
+    }
+
+    async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
+        self.connection.heard();
+        let mut refused = Vec::new();
+        // One after the other: a later one must not be taken when the outcome of an earlier one is unknown.
+        for Intake { taken: delta, .. } in deltas {
+            let to = delta.to;
+            self.take(Command::TakeDelta { cluster: self.cluster, delta }, to, &mut refused).await?;
+        }
+        Ok(refused)
+    }
+
+    async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
+        self.connection.heard();
+        let mut refused = Vec::new();
+        let to = snapshot.taken.at;
+        let command = Command::TakeSnapshot { cluster: self.cluster, snapshot: snapshot.taken };
+        self.take(command, to, &mut refused).await?;
+        Ok(refused)
+    }
+
+    fn head(&mut self, _: Position) {
+        self.connection.heard();
+    }
+
+    fn acknowledged(&mut self, ack: Ack) {
+        self.connection.received(ack.received.revision);
+    }
+
+    fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
+        self.connection.statuses(statuses);
+    }
+}

@@ -1,0 +1,160 @@
+//! `axle-hub`: the hub's command line.
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+
+use axle_core::duration;
+use axle_hub::{
+    app::{App, Running},
+    auth::{Gate, Keys, Role},
+    config::{Config, LogFormat},
+    store::{self, StoreError},
+};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The control plane of many clusters: keeps their state, and tells every one what it may know.
+///
+/// Without a command it serves. Exit codes: 0 ok, 1 internal, 2 wrong settings, 5 database unavailable.
+#[derive(Debug, Parser)]
+#[command(name = "axle-hub", version, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop (the default)
+    Serve,
+    /// Write everything to one new file, while the hub runs or not
+    Backup {
+        /// The file
+        file: PathBuf,
+    },
+    /// Fill an empty database from a backup; a new epoch begins
+    Restore {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print a token for a person
+    Token {
+        /// Who will bear it
+        #[arg(long)]
+        subject: String,
+        /// admin, operator or viewer
+        #[arg(long)]
+        role: Role,
+        /// How long it holds
+        #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration::parse)]
+        ttl: Duration,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.config.log_format);
+    let done = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(cli.config).await,
+        Command::Backup { file } => backup(&cli.config, &file).await,
+        Command::Restore { file } => restore(&cli.config, &file).await,
+        Command::Token { subject, role, ttl } => token(&cli.config, &subject, role, ttl).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&mut io::stderr(), &format!("error: {why:#}"));
+            exit_code(&why)
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    // Before anything else, so that a signal during the start is not lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let running = App::start(config).await?;
+    announce(&running);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+fn announce(running: &Running) {
+    let hub = running.parts.advertised.first().map_or("", String::as_str);
+    let text = format!(
+        "Axle hub {} is ready.\n  dashboard  http://{}/\n  hub        https://{hub} (bound to {})",
+        env!("CARGO_PKG_VERSION"),
+        running.http_address,
+        running.tls_address
+    );
+    say(&mut io::stdout(), &text);
+}
+
+async fn backup(config: &Config, file: &std::path::Path) -> anyhow::Result<()> {
+    let store = store::open(&existing(config)?).await?;
+    store::backup(&*store, file).await?;
+    say(
+        &mut io::stdout(),
+        &format!("written: {}; it holds the keys of the mesh, keep it as you keep them", file.display()),
+    );
+    Ok(())
+}
+
+async fn restore(config: &Config, file: &std::path::Path) -> anyhow::Result<()> {
+    if let Some(parent) = config.data_dir().ok().filter(|_| config.database.is_none()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    let epoch = store::restore(file, &config.database().map_err(StoreError::Setup)?).await?;
+    say(
+        &mut io::stdout(),
+        &format!("restored from {}; epoch {epoch} begins: every spoke takes a snapshot", file.display()),
+    );
+    Ok(())
+}
+
+async fn token(config: &Config, subject: &str, role: Role, ttl: Duration) -> anyhow::Result<()> {
+    let store = store::open(&existing(config)?).await?;
+    let keys = Keys::from_pem(&store.secret("jwt", &Keys::generate()?).await?, config.mesh.as_str())?;
+    say(&mut io::stdout(), &Gate::new(keys).issue(subject, role, ttl)?);
+    Ok(())
+}
+
+/// The database of a hub that has run: a spelling error must not make a new one.
+fn existing(config: &Config) -> Result<String, StoreError> {
+    let url = config.database().map_err(StoreError::Setup)?;
+    match url.strip_prefix("sqlite:").map(std::path::Path::new) {
+        Some(path) if !path.is_file() => {
+            Err(StoreError::Setup(format!("{}: there is no database; give --data-dir or --database", path.display())))
+        }
+        _ => Ok(url),
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("AXLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+fn exit_code(why: &anyhow::Error) -> ExitCode {
+    match why.downcast_ref::<StoreError>() {
+        Some(StoreError::Unavailable(_)) => ExitCode::from(5),
+        Some(StoreError::Corrupt(_)) => ExitCode::FAILURE,
+        _ if why.downcast_ref::<io::Error>().is_some() => ExitCode::FAILURE,
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Writes a line; whoever closed the other end does not want it.
+fn say(to: &mut dyn io::Write, text: &str) {
+    let _ = writeln!(to, "{text}");
+}
