@@ -3,7 +3,7 @@
 //! A restart makes new maps, fills them, attaches programs bound to them and only then lets the old ones go: a call that
 //! meets both is translated by the first and means nothing to the second. What living sockets called is pinned.
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{self, BTreeMap, hash_map::Entry},
     fs::{self, File},
     io,
     net::IpAddr,
@@ -14,7 +14,10 @@ use axle_core::{
     model::Protocol,
     service::{self, AliasSlot, alias_table},
 };
-use axle_ebpf_common::service::{Backend, Call, Frontend, List, Peer, Range, Slot};
+use axle_ebpf_common::{
+    policy::Address,
+    service::{Backend, Call, Frontend, List, Peer, Range, Slot},
+};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
@@ -22,7 +25,7 @@ use aya::{
 };
 use ipnet::IpNet;
 
-use super::{Capacity, Error, error::kernel, load, pins, tables::mapped_words};
+use super::{Capacity, Error, error::kernel, load, pins, tables::words};
 
 /// The programs, as `build.rs` built them.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-service"));
@@ -75,7 +78,7 @@ pub struct ServicePlane {
     backends: HashMap<MapData, Slot, Backend>,
     ranges: Array<MapData, Range>,
     counters: PerCpuArray<MapData, u64>,
-    lists: BTreeMap<Frontend, List>,
+    lists: collections::HashMap<Frontend, List>,
     next: u32,
 }
 
@@ -98,7 +101,7 @@ impl ServicePlane {
             backends: load::map(&mut object, "BACKENDS")?,
             ranges: load::map(&mut object, "RANGES")?,
             counters: load::map(&mut object, "SERVICE_COUNTERS")?,
-            lists: BTreeMap::new(),
+            lists: collections::HashMap::new(),
             next: 0,
             settings,
         };
@@ -247,11 +250,11 @@ fn key(frontend: &service::Frontend) -> Frontend {
         Protocol::Icmpv6 => 58,
     };
     let Peer { address, port, .. } = peer(frontend.address, frontend.port);
-    Frontend { address, port, protocol, padding: 0 }
+    Frontend { address, port, protocol, padding: [0; 5] }
 }
 
 fn peer(address: IpAddr, port: u16) -> Peer {
-    Peer { address: mapped_words(address), port: port.to_be(), padding: 0 }
+    Peer { address: words(address), port: port.to_be(), padding: [0; 6] }
 }
 
 fn value(backend: &service::Backend, slot: AliasSlot) -> Backend {
@@ -259,12 +262,11 @@ fn value(backend: &service::Backend, slot: AliasSlot) -> Backend {
 }
 
 fn range(net: Option<&IpNet>) -> Range {
-    let Some(net) = net else { return Range { network: [0; 4], mask: [0; 4] } };
-    let mut mask = mapped_words(net.netmask());
-    if net.addr().is_ipv4() {
-        mask[..3].fill(u32::MAX);
-    }
-    Range { network: mapped_words(net.network()), mask }
+    let Some(net) = net else { return Range { network: Address::default(), mask: Address::default() } };
+    // An IPv4 network stands in the last 32 bits of the mapped form.
+    let length = if net.addr().is_ipv4() { 96 + net.prefix_len() } else { net.prefix_len() };
+    let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+    Range { network: words(net.network()), mask: words(IpAddr::V6(mask.into())) }
 }
 
 fn cgroup_error(path: &Path) -> impl Fn(io::Error) -> Error {

@@ -4,7 +4,7 @@
 use crate::policy::Address;
 
 /// What a client connects to: the key of `FRONTENDS`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Frontend {
     /// The service's address.
@@ -14,7 +14,7 @@ pub struct Frontend {
     /// The protocol's number: 6, 17 or 132.
     pub protocol: u8,
     /// Always 0.
-    pub padding: u8,
+    pub padding: [u8; 5],
 }
 
 /// Where a frontend leads: the value of `FRONTENDS`. Replaced whole, so that a reader sees one list or the other.
@@ -58,7 +58,7 @@ pub struct Peer {
     /// The port.
     pub port: u16,
     /// Always 0.
-    pub padding: u16,
+    pub padding: [u8; 6],
 }
 
 /// What was rewritten for a socket, so that it sees the service where it speaks with a backend.
@@ -80,6 +80,8 @@ pub const REMEMBERED: usize = 8;
 pub struct Socket {
     /// How many were written; the next goes to this modulo [`REMEMBERED`].
     pub written: u32,
+    /// Always 0.
+    pub padding: u32,
     /// The translations; a backend's port of 0 is an empty place.
     pub translations: [Translation; REMEMBERED],
 }
@@ -114,13 +116,14 @@ impl Call {
 }
 
 #[cfg(feature = "user")]
-mod user {
+mod pod {
     use super::{Backend, Frontend, List, Range, Slot};
 
-    // SAFETY: all are plain integers without implicit padding.
-    unsafe impl aya::Pod for Frontend {}
-    unsafe impl aya::Pod for List {}
-    unsafe impl aya::Pod for Slot {}
-    unsafe impl aya::Pod for Backend {}
-    unsafe impl aya::Pod for Range {}
+    macro_rules! pod {
+        ($($of:ty),*) => { $(
+            // SAFETY: `repr(C)` of integers without implicit padding: every bit pattern is a value.
+            unsafe impl aya::Pod for $of {}
+        )* };
+    }
+    pod!(Backend, Frontend, List, Range, Slot);
 }

@@ -1,7 +1,8 @@
-//! The address that a socket call carries, read and written word by word as the verifier wants it.
+//! The address that a socket call carries, read and written in words of 32 bits as the verifier wants it. The build is
+//! for little-endian machines: the first word in memory is the lower half of a longer one.
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 
-use axle_ebpf_common::{policy::mapped, service::Peer};
+use axle_ebpf_common::{policy::Address, service::Peer};
 use aya_ebpf::programs::SockAddrContext;
 
 /// Which of the two hooks of a kind was called.
@@ -19,15 +20,13 @@ pub fn read(context: &SockAddrContext, family: Family) -> Peer {
     unsafe {
         let port = read_volatile(addr_of!((*call).user_port)) as u16;
         let address = match family {
-            Family::V4 => mapped(read_volatile(addr_of!((*call).user_ip4))),
-            Family::V6 => [
-                read_volatile(addr_of!((*call).user_ip6[0])),
-                read_volatile(addr_of!((*call).user_ip6[1])),
-                read_volatile(addr_of!((*call).user_ip6[2])),
-                read_volatile(addr_of!((*call).user_ip6[3])),
-            ],
+            Family::V4 => Address::mapped(read_volatile(addr_of!((*call).user_ip4))),
+            Family::V6 => {
+                let word = |n: usize| u64::from(read_volatile(addr_of!((*call).user_ip6[n])));
+                Address { high: word(0) | word(1) << 32, low: word(2) | word(3) << 32 }
+            }
         };
-        Peer { address, port, padding: 0 }
+        Peer { address, port, padding: [0; 6] }
     }
 }
 
@@ -39,12 +38,12 @@ pub fn write(context: &SockAddrContext, family: Family, peer: &Peer) {
     unsafe {
         write_volatile(addr_of_mut!((*call).user_port), u32::from(peer.port));
         match family {
-            Family::V4 => write_volatile(addr_of_mut!((*call).user_ip4), peer.address[3]),
+            Family::V4 => write_volatile(addr_of_mut!((*call).user_ip4), peer.address.ipv4()),
             Family::V6 => {
-                write_volatile(addr_of_mut!((*call).user_ip6[0]), peer.address[0]);
-                write_volatile(addr_of_mut!((*call).user_ip6[1]), peer.address[1]);
-                write_volatile(addr_of_mut!((*call).user_ip6[2]), peer.address[2]);
-                write_volatile(addr_of_mut!((*call).user_ip6[3]), peer.address[3]);
+                let Address { high, low } = peer.address;
+                for (n, word) in [high, high >> 32, low, low >> 32].into_iter().enumerate() {
+                    write_volatile(addr_of_mut!((*call).user_ip6[n]), word as u32);
+                }
             }
         }
     }

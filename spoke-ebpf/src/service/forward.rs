@@ -1,7 +1,7 @@
 //! From a service to one of its backends.
 use axle_ebpf_common::{
     policy::Address,
-    service::{Backend, Call, Frontend, List, Peer, REMEMBERED, Slot, Translation},
+    service::{Backend, Call, Frontend, List, Peer, REMEMBERED, Range, Slot, Translation},
 };
 use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, generated::bpf_set_retval},
@@ -34,7 +34,7 @@ pub fn call(context: &SockAddrContext, family: Family) -> i32 {
         _ => return PROCEED,
     };
     let service = address::read(context, family);
-    let frontend = Frontend { address: service.address, port: service.port, protocol, padding: 0 };
+    let frontend = Frontend { address: service.address, port: service.port, protocol, padding: [0; 5] };
     // A list may be replaced between the two reads: its successor is there then.
     for _ in 0..2 {
         // SAFETY: the agent replaces entries whole.
@@ -97,9 +97,8 @@ fn remember(context: &SockAddrContext, backend: &Peer, service: &Peer) -> bool {
 #[inline(always)]
 fn is_service_address(address: &Address) -> bool {
     let within = |cell| {
-        RANGES.get(cell).is_some_and(|range| {
-            let some = range.mask.iter().any(|word| *word != 0);
-            some && (0..4).all(|word| address[word] & range.mask[word] == range.network[word])
+        RANGES.get(cell).is_some_and(|Range { network, mask }| {
+            !mask.is_unspecified() && address.high & mask.high == network.high && address.low & mask.low == network.low
         })
     };
     within(0) || within(1)
