@@ -246,11 +246,10 @@ impl World {
         match log.since(&self.follower.position()) {
             Some(delta) if delta.to == self.follower.position() => {}
             Some(delta) => drop(self.follower.apply(&delta).unwrap()),
-            None => drop(self.follower.replace(Snapshot {
-                at: log.position(),
-                objects: log.iter().cloned().collect(),
-                origin: log.origin(),
-            })),
+            None => drop(self.follower.replace(
+                Snapshot { at: log.position(), objects: log.iter().cloned().collect(), origin: log.origin() },
+                &[],
+            )),
         }
     }
 
