@@ -23,11 +23,11 @@ const EXCLUDED_LABELS: &str = "pod-template-hash,pod-template-generation,control
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// Where the hub keeps its files [default: /var/lib/axle-hub for root, else ~/.local/share/axle-hub]
-    #[arg(long, env = "AXLE_HUB_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "AXLE_HUB_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
     /// The database: sqlite:<path> or postgres://user@host/name [default: sqlite:<data-dir>/hub.db]
-    #[arg(long, env = "AXLE_HUB_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "AXLE_HUB_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
 
     /// Where relays, the CLI and browsers connect, with TLS
@@ -44,7 +44,7 @@ pub struct Config {
     pub advertise: Vec<String>,
 
     /// The name of the mesh, in every certificate; fixed at the first start
-    #[arg(long, env = "AXLE_HUB_MESH", value_name = "NAME", default_value = "axle", value_parser = mesh)]
+    #[arg(long, global = true, env = "AXLE_HUB_MESH", value_name = "NAME", default_value = "axle", value_parser = mesh)]
     pub mesh: Name,
 
     /// How often hub and relays show each other that they live
@@ -81,7 +81,7 @@ pub struct Config {
     pub context_file: Option<PathBuf>,
 
     /// How logs are written
-    #[arg(long, env = "AXLE_HUB_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, env = "AXLE_HUB_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
