@@ -1,5 +1,10 @@
 //! `axle-hub`: the hub's command line.
-use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use axle_core::duration;
 use axle_hub::{
