@@ -2,11 +2,13 @@
 mod address;
 mod certificates;
 mod coexistence;
+mod database;
 mod documents;
 mod enrollment;
 mod fabric;
 mod identity;
 mod input;
+mod on_the_node;
 mod pair;
 mod policy;
 mod refusal;
