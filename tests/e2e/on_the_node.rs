@@ -48,9 +48,9 @@ fn bypass_and_cleanup() -> anyhow::Result<()> {
 
 fn holds_pins(node: &Node) -> anyhow::Result<bool> {
     for folder in ["maps", "links"] {
-        match std::fs::read_dir(node.pins().join(folder)) {
-            Ok(mut entries) if entries.next().is_some() => return Ok(true),
-            _ => {}
+        let folder = node.pins().join(folder);
+        if folder.exists() && std::fs::read_dir(folder)?.next().is_some() {
+            return Ok(true);
         }
     }
     Ok(false)
