@@ -1,6 +1,7 @@
 //! Axle's agent: keeps one machine's part of the mesh, and enforces it in the kernel.
 //!
 //! Two roles, `relay` (one per cluster: speaks to the hub, serves the cluster's nodes) and `node` (one per machine).
+pub mod app;
 pub mod clock;
 pub mod command;
 pub mod control;
@@ -11,9 +12,14 @@ pub mod enroll;
 pub mod inventory;
 pub mod journal;
 pub mod lock;
+pub mod merged_log;
 pub mod node;
+pub mod problems;
 pub mod relay;
 pub mod renew;
-pub mod replica;
+pub mod report;
+pub mod shared_log;
 pub mod state_directory;
 pub mod status;
+pub mod tasks;
+pub mod upstream;

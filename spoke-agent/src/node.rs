@@ -1,4 +1,199 @@
 //! The node role: takes its relay's log, compiles it, and keeps the kernel in step.
+mod addresses;
 mod directory;
 pub mod enforcement;
+mod events;
 pub mod flows;
+mod follower;
+mod local;
+mod status;
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axle_core::{model::Labels, session::Heartbeat};
+use axle_transport::{
+    sync::{LinkSettings, LinkState},
+    tls::{ClientTls, Expect},
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    clock,
+    credentials::RoleCredentials,
+    dataplane::{DataPlane, Settings},
+    inventory::InventoryWatch,
+    merged_log::{Feed, MergedLog, Ownership},
+    problems::Problems,
+    renew::keep_renewed,
+    report::keep_reporting,
+    shared_log::{FeedIntake, Hooks, SharedLog, fresh_uid},
+    state_directory::{Enrollment, StateDirectory},
+    status::NodeStatus,
+    tasks::Tasks,
+    upstream::{Above, LinkParts, Sent, is_up, keep_connected},
+};
+pub use addresses::own_addresses;
+use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Work};
+use flows::{Attributor, FlowQueue};
+use follower::EnforcementFollower;
+use local::LocalInventory;
+
+/// What a node is told at its start.
+#[derive(Debug, Clone)]
+pub struct NodeSetup {
+    /// Who it is.
+    pub enrollment: Enrollment,
+    /// Where its relay is, `HOST:PORT`.
+    pub relay: String,
+    /// Its own addresses; empty: those of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Where programs and maps are pinned.
+    pub pins: PathBuf,
+    /// How often each side of a session says that it is alive.
+    pub heartbeat: Duration,
+    /// How often the machine's own addresses are looked at.
+    pub rescan: Duration,
+    /// Whether the relay role runs in the same process, and takes the inventory's other documents.
+    pub beside_relay: bool,
+}
+
+/// A running node.
+pub struct Node {
+    relay: String,
+    log: Arc<SharedLog>,
+    enforcement: Enforcement,
+    enforced: EnforcedWatch,
+    credentials: RoleCredentials,
+    link: watch::Receiver<LinkState>,
+    queue: FlowQueue,
+    resyncs: Arc<AtomicU64>,
+}
+
+impl Node {
+    /// Starts the role: everything it does runs in `tasks`, and in a thread for the kernel.
+    ///
+    /// # Errors
+    /// When its log or its pin directory cannot be had.
+    pub fn start(
+        setup: NodeSetup,
+        state: &StateDirectory,
+        credentials: RoleCredentials,
+        inventory: InventoryWatch,
+        problems: &Problems,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<Self> {
+        let Enrollment { cluster, node, .. } = setup.enrollment.clone();
+        let place = Place { cluster, node: node.clone() };
+        let (log, damage) =
+            MergedLog::open(&state.node_log(), Ownership::Node { cluster, node: node.clone() }, fresh_uid())?;
+        damage.iter().for_each(|damage| tracing::error!(%damage, "the node's log"));
+        let log = SharedLog::new(log);
+
+        let plane = DataPlane::open(Settings::new(&setup.pins))?;
+        let (enforcer, damage) = Enforcer::new(place.clone(), plane, &state.held_back())?;
+        damage.iter().for_each(|damage| tracing::error!(%damage, "the policies held back"));
+        let (queue, flow_source) = flows::queue();
+        let (events_sender, events) = oneshot::channel();
+        let attributor = Attributor::new(place, queue.clone());
+        let enforcement = enforcement::start(enforcer, attributor, events_sender)?;
+        tasks.spawn("verdict events", events::pump(events, enforcement.clone(), queue.clone()));
+
+        let local = LocalInventory::open(&setup, state, log.clone(), enforcement.clone(), problems.clone())?;
+        log.follow(Box::new(EnforcementFollower::new(enforcement.clone())));
+        tasks.spawn("the node's inventory", local.follow(inventory));
+
+        let enforced = enforcement.watch();
+        let statuses = status::follow(node.to_string(), enforced.clone(), problems.clone(), tasks);
+        let expect = Expect::Relay(cluster);
+        let above = Above { address: setup.relay.clone(), expect: expect.clone() };
+        let (link_sender, link) = watch::channel(LinkState::Waiting { reason: String::new() });
+        let resyncs = Arc::<AtomicU64>::default();
+        let session = RelaySession {
+            log: log.clone(),
+            sent: Sent::default(),
+            problems: problems.clone(),
+            resyncs: resyncs.clone(),
+        };
+        let parts = LinkParts {
+            node: node.to_string(),
+            log: log.clone(),
+            statuses,
+            state: link_sender,
+            settings: LinkSettings { heartbeat: Heartbeat { period: setup.heartbeat }, ..LinkSettings::default() },
+        };
+        let replica = FeedIntake::new(log.clone(), Feed::Upstream, session);
+        tasks.spawn("the session with the relay", keep_connected(above, &credentials, parts, replica)?);
+        let told = problems.clone();
+        let failed = move |why: Option<String>| told.set("node certificate", why.into_iter().collect());
+        let renewal = keep_renewed(credentials.clone(), setup.relay.clone(), expect.clone(), failed);
+        tasks.spawn("renewal at the relay", renewal);
+        let tls = ClientTls::mutual(credentials.shared(), expect)?;
+        tasks.spawn("flows to the relay", keep_reporting(flow_source, setup.relay.clone(), tls));
+        Ok(Self { relay: setup.relay, log, enforcement, enforced, credentials, link, queue, resyncs })
+    }
+
+    /// Lets denied packets pass for so many seconds; 0 ends it. Until when, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn bypass(&self, seconds: u64) -> Result<Option<u64>, String> {
+        let (answer, answered) = oneshot::channel();
+        self.enforcement.ask(Work::Bypass { seconds, answer });
+        answered.await.map_err(|_| "the enforcement thread has ended".to_owned())?
+    }
+
+    /// What the kernel holds.
+    #[must_use]
+    pub fn enforced(&self) -> EnforcedWatch {
+        self.enforced.clone()
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let enforced = self.enforced.borrow().clone();
+        NodeStatus {
+            relay: self.relay.clone(),
+            connected: is_up(&self.link),
+            received: self.log.read(|log| log.fed(&Feed::Upstream)),
+            applied: enforced.applied,
+            digest: enforced.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            bypassed_until_ms: enforced.bypassed_until_ms,
+            refused: enforced.refused.iter().map(status::refused).collect(),
+            resyncs: self.resyncs.load(Ordering::Relaxed),
+            certificate_expires_ms: clock::ms(self.credentials.not_after()),
+            workloads: enforced.workloads.clone(),
+            capacity: enforced.capacity.clone(),
+            events_dropped: enforced.events_lost + self.queue.dropped(),
+        }
+    }
+}
+
+/// The node's side of all sessions with its relay.
+struct RelaySession {
+    log: Arc<SharedLog>,
+    sent: Sent,
+    problems: Problems,
+    resyncs: Arc<AtomicU64>,
+}
+
+impl Hooks for RelaySession {
+    fn acknowledged(&mut self, ack: axle_core::session::Ack) {
+        self.sent.acknowledged(ack, &self.log, &self.problems, "the relay");
+    }
+
+    fn resynced(&mut self) {
+        self.resyncs.fetch_add(1, Ordering::Relaxed);
+        tracing::info!("a complete copy of the relay's log was taken");
+    }
+}

@@ -1,3 +1,213 @@
-//! The relay role: one per cluster. It speaks to the hub, keeps its own log, and serves the cluster's nodes.
+//! The relay role: one per cluster. It speaks to the hub, keeps its own log, and serves the cluster's nodes, with the hub
+//! there or away.
+pub mod board;
 pub mod enrollment;
+pub mod host;
+mod hub;
+pub mod registry;
 pub mod tokens;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axle_core::{model::Name, session::Heartbeat};
+use axle_proto::v1::enrollment_server::EnrollmentServer;
+use axle_transport::{
+    acceptor::{Acceptor, Guard, Limits, bind},
+    pki::sha256,
+    sync::{LinkSettings, LinkState, SessionCounters, SyncServer},
+    tls::{ClientTls, Expect, ServerTls},
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::{
+    clock,
+    credentials::RoleCredentials,
+    inventory::{ClusterObjects, InventoryWatch},
+    merged_log::{Feed, MergedLog, Ownership},
+    node::flows,
+    problems::Problems,
+    renew::keep_renewed,
+    report::keep_reporting,
+    shared_log::{FeedIntake, SharedLog, fresh_uid},
+    state_directory::{Enrollment, StateDirectory},
+    status::RelayStatus,
+    tasks::Tasks,
+    upstream::{Above, LinkParts, Sent, is_up, keep_connected},
+};
+use board::Board;
+use enrollment::NodeEnrollment;
+use host::{RelayHost, Sessions};
+use hub::HubSession;
+use registry::Registry;
+use tokens::{TokenError, Tokens};
+
+/// What a relay is told at its start.
+#[derive(Debug, Clone)]
+pub struct RelaySetup {
+    /// Who it is.
+    pub enrollment: Enrollment,
+    /// Where the hub is, `HOST:PORT`.
+    pub hub: String,
+    /// Where nodes connect.
+    pub listen: SocketAddr,
+    /// How often each side of a session says that it is alive.
+    pub heartbeat: Duration,
+    /// How long nodes' certificates live.
+    pub certificate_lifetime: Duration,
+}
+
+/// A running relay.
+pub struct Relay {
+    /// Where it listens.
+    pub address: SocketAddr,
+    hub: String,
+    log: Arc<SharedLog>,
+    board: Arc<Board>,
+    tokens: Arc<Tokens>,
+    registry: Arc<Registry>,
+    credentials: RoleCredentials,
+    enrollment: Enrollment,
+    link: watch::Receiver<LinkState>,
+    sent: Sent,
+    resyncs: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Relay {
+    /// Starts the role: everything it does runs in `tasks`.
+    ///
+    /// # Errors
+    /// When its log or its port cannot be had.
+    pub fn start(
+        setup: RelaySetup,
+        state: &StateDirectory,
+        credentials: RoleCredentials,
+        inventory: InventoryWatch,
+        problems: &Problems,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<Self> {
+        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime } = setup;
+        let cluster = enrollment.cluster;
+        let (log, damage) = MergedLog::open(&state.relay_log(), Ownership::Relay { cluster }, fresh_uid())?;
+        damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
+        let registry = Arc::new(Registry::open(&state.nodes())?);
+        let tokens = Arc::new(Tokens::open(&state.tokens())?);
+        let board = Arc::new(Board::new(log.nodes().cloned()));
+        let log = SharedLog::new(log);
+        let (flows, flow_source) = flows::queue();
+        let namespaces = Arc::new(Notify::new());
+        let sessions = Sessions::default();
+        let guard = Arc::new(Guard::new({
+            let registry = registry.clone();
+            move |peer| registry.admits(peer)
+        }));
+
+        let host = RelayHost {
+            cluster,
+            log: log.clone(),
+            board: board.clone(),
+            registry: registry.clone(),
+            flows,
+            heartbeat: Heartbeat { period: heartbeat },
+            namespaces: namespaces.clone(),
+            counters: Arc::<SessionCounters>::default(),
+            sessions: sessions.clone(),
+        };
+        let nodes = NodeEnrollment {
+            credentials: credentials.clone(),
+            cluster,
+            cluster_name: enrollment.cluster_name.clone(),
+            tokens: tokens.clone(),
+            registry: registry.clone(),
+            guard: guard.clone(),
+            lifetime: certificate_lifetime,
+        };
+        let listener = bind(listen)?;
+        let address = listener.local_addr()?;
+        let routes = Routes::new(EnrollmentServer::new(nodes)).add_service(SyncServer::new(Arc::new(host)));
+        let acceptor = Acceptor::new(ServerTls::new(credentials.shared())?, guard, Limits::default());
+        tasks.spawn("serving nodes", acceptor.serve(listener, routes, CancellationToken::new()));
+        tracing::info!(%address, cluster.name = %enrollment.cluster_name, "serving nodes");
+
+        let above = Above { address: hub.clone(), expect: Expect::Hub };
+        let (link_sender, link) = watch::channel(LinkState::Waiting { reason: String::new() });
+        let sent = Sent::default();
+        let session =
+            HubSession::new(log.clone(), board.clone(), registry.clone(), sessions, sent.clone(), problems.clone());
+        let resyncs = session.resyncs();
+        let parts = LinkParts {
+            node: enrollment.node.to_string(),
+            log: log.clone(),
+            statuses: board.watch(),
+            state: link_sender,
+            settings: LinkSettings { heartbeat: Heartbeat { period: heartbeat }, ..LinkSettings::default() },
+        };
+        let replica = FeedIntake::new(log.clone(), Feed::Upstream, session);
+        tasks.spawn("the session with the hub", keep_connected(above, &credentials, parts, replica)?);
+        let told = problems.clone();
+        let failed = move |why: Option<String>| told.set("relay certificate", why.into_iter().collect());
+        tasks.spawn("renewal at the hub", keep_renewed(credentials.clone(), hub.clone(), Expect::Hub, failed));
+        let tls = ClientTls::mutual(credentials.shared(), Expect::Hub)?;
+        tasks.spawn("flows to the hub", keep_reporting(flow_source, hub.clone(), tls));
+        tasks.spawn("the cluster's inventory", follow_inventory(log.clone(), inventory, namespaces, problems.clone()));
+        Ok(Self { address, hub, log, board, tokens, registry, credentials, enrollment, link, sent, resyncs })
+    }
+
+    /// A token with which `node` joins, and until when it is good, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub fn create_token(&self, node: Name, lifetime: Duration) -> Result<(String, u64), TokenError> {
+        let shared = self.credentials.shared();
+        let root = shared.load().roots().first().map(|root| sha256(root)).unwrap_or_default();
+        let now = clock::now_ms();
+        let expires = now.saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
+        let token = self.tokens.create(root, self.enrollment.cluster, node, now, expires)?;
+        Ok((token.reveal(), expires))
+    }
+
+    /// Whether a node with these credentials is let in.
+    #[must_use]
+    pub fn knows(&self, credentials: &RoleCredentials) -> bool {
+        self.registry.admits(credentials.shared().load().peer()).is_ok()
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> RelayStatus {
+        RelayStatus {
+            listen: self.address.to_string(),
+            hub: self.hub.clone(),
+            connected: is_up(&self.link),
+            received: self.log.read(|log| log.contents().origin()),
+            sent: self.sent.position(),
+            head: self.log.read(|log| log.contents().position()),
+            resyncs: self.resyncs.load(std::sync::atomic::Ordering::Relaxed),
+            certificate_expires_ms: clock::ms(self.credentials.not_after()),
+            nodes: self.board.nodes(),
+        }
+    }
+}
+
+/// Takes namespaces and exports from the inventory, at each change of it, and when workloads name a new namespace.
+async fn follow_inventory(
+    log: Arc<SharedLog>,
+    mut inventory: InventoryWatch,
+    namespaces: Arc<Notify>,
+    problems: Problems,
+) {
+    loop {
+        let now = inventory.borrow_and_update().clone();
+        let make = |log: &MergedLog| {
+            let objects = ClusterObjects::of(&now, log, clock::now_ms(), &mut fresh_uid);
+            (objects.batch, objects.problems)
+        };
+        let (_, wrong) = log.take_with(&Feed::Local, (None, None), &[], make);
+        problems.set("inventory", now.problems.iter().cloned().chain(wrong).chain(log.trouble()).collect());
+        tokio::select! {
+            changed = inventory.changed() => if changed.is_err() { return },
+            () = namespaces.notified() => {}
+        }
+    }
+}

@@ -113,10 +113,22 @@ impl StateDirectory {
         self.root.join("node")
     }
 
-    /// Until when policy is bypassed, if it is.
+    /// The nodes that joined this relay.
     #[must_use]
-    pub fn bypass(&self) -> PathBuf {
-        self.root.join("node/bypass")
+    pub fn nodes(&self) -> PathBuf {
+        self.root.join("relay/nodes")
+    }
+
+    /// Policies that this node could not put in force.
+    #[must_use]
+    pub fn held_back(&self) -> PathBuf {
+        self.root.join("node/held-back")
+    }
+
+    /// The interfaces of this machine's workloads.
+    #[must_use]
+    pub fn interfaces(&self) -> PathBuf {
+        self.root.join("node/interfaces")
     }
 
     /// Who this agent is; `None` before it has joined.

@@ -13,7 +13,7 @@ use axle_core::{
 use axle_proto::convert;
 
 use super::Inventory;
-use crate::replica::{Batch, Replica};
+use crate::merged_log::{Batch, MergedLog};
 
 /// The interfaces of this machine's workloads, by endpoint.
 pub type Interfaces = BTreeMap<Uid, String>;
@@ -70,9 +70,9 @@ struct Filing<'a> {
 }
 
 impl<'a> Filing<'a> {
-    fn new(replica: &'a Replica, now_ms: u64, fresh: &'a mut dyn FnMut() -> Uid) -> Self {
-        let scope = Scope::Cluster(replica.ownership().cluster());
-        Self { contents: replica.contents(), scope, now_ms, fresh, objects: Vec::new() }
+    fn new(log: &'a MergedLog, now_ms: u64, fresh: &'a mut dyn FnMut() -> Uid) -> Self {
+        let scope = Scope::Cluster(log.ownership().cluster());
+        Self { contents: log.contents(), scope, now_ms, fresh, objects: Vec::new() }
     }
 
     fn held(&self, resource: &Resource) -> Option<&'a Object> {
@@ -99,12 +99,12 @@ impl NodeObjects {
     /// The node and the workloads of its inventory. `fresh` draws uids that nothing ever had.
     pub fn of(
         inventory: &Inventory,
-        replica: &Replica,
+        log: &MergedLog,
         node: &ThisNode,
         now_ms: u64,
         fresh: &mut dyn FnMut() -> Uid,
     ) -> Self {
-        let mut filing = Filing::new(replica, now_ms, fresh);
+        let mut filing = Filing::new(log, now_ms, fresh);
         let ThisNode { name, labels, addresses } = node.clone();
         filing.file_by_name(Resource::Node(Node { name, labels, addresses }));
         let mine = |object: &'_ Object| match &*object.resource {
@@ -135,8 +135,8 @@ fn endpoint(workload: &Workload, node: &Name, started_ms: u64) -> Endpoint {
 
 impl ClusterObjects {
     /// The namespaces and exports of the inventory. A namespace that only workloads name has no labels but its name.
-    pub fn of(inventory: &Inventory, replica: &Replica, now_ms: u64, fresh: &mut dyn FnMut() -> Uid) -> Self {
-        let mut filing = Filing::new(replica, now_ms, fresh);
+    pub fn of(inventory: &Inventory, log: &MergedLog, now_ms: u64, fresh: &mut dyn FnMut() -> Uid) -> Self {
+        let mut filing = Filing::new(log, now_ms, fresh);
         let mut problems = Vec::new();
         let mut services = BTreeMap::new();
         let mut named = BTreeSet::new();

@@ -5,8 +5,12 @@ mod enforcer;
 mod held;
 mod policies;
 mod thread;
+mod writes;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use axle_core::{
     log::{Change, Position},
@@ -17,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use enforcer::Enforcer;
 pub use thread::{Enforcement, start};
+pub use writes::WriteCounts;
 
 use crate::{
     dataplane::{self, Event},
@@ -68,7 +73,29 @@ pub enum Work {
         answer: oneshot::Sender<Result<Option<u64>, String>>,
     },
     /// Verdicts to be given their rules.
-    Events(Vec<Event>),
+    Events(EventBatch),
+}
+
+/// Events, counted as long as they wait.
+#[derive(Debug)]
+pub struct EventBatch {
+    pub(super) events: Vec<Event>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl EventBatch {
+    /// A batch that counts in `waiting` until it is dropped.
+    #[must_use]
+    pub fn new(events: Vec<Event>, waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self { events, waiting: waiting.clone() }
+    }
+}
+
+impl Drop for EventBatch {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the kernel holds.
@@ -90,8 +117,10 @@ pub struct Enforced {
     pub events_lost: u64,
     /// What is wrong with the data plane itself.
     pub problems: Vec<String>,
-    /// Writes to the kernel's tables since the start.
-    pub writes: u64,
+    /// Writes of increments to the kernel's tables since the start.
+    pub writes: WriteCounts,
+    /// How often the tables were built anew, as at the start.
+    pub rebuilds: u64,
     /// Counts what became of packets, for metrics.
     pub tallies: Vec<dataplane::Tally>,
 }

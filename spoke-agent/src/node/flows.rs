@@ -96,9 +96,9 @@ impl Attributor {
         changes.iter().for_each(|change| self.directory.apply(change));
     }
 
-    pub(super) fn report(&self, enforcer: &Enforcer, events: Vec<Event>) {
+    pub(super) fn report(&self, enforcer: &Enforcer, events: &[Event]) {
         for event in events {
-            self.queue.push(self.flow(enforcer, &event));
+            self.queue.push(self.flow(enforcer, event));
         }
     }
 

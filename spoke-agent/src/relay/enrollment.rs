@@ -12,7 +12,7 @@ use axle_transport::{
 };
 use tonic::{Request, Response, Status};
 
-use super::tokens::Tokens;
+use super::{registry::Registry, tokens::Tokens};
 use crate::{clock, credentials::RoleCredentials};
 
 /// The same for every reason: whoever tries tokens learns nothing.
@@ -30,6 +30,8 @@ pub struct NodeEnrollment {
     pub cluster_name: Name,
     /// Given out and not yet used.
     pub tokens: Arc<Tokens>,
+    /// Who is let in.
+    pub registry: Arc<Registry>,
     /// Hears of renewals, so that connections outlive the certificates they began with.
     pub guard: Arc<Guard>,
     /// How long nodes' certificates live.
@@ -68,9 +70,10 @@ impl Enrollment for NodeEnrollment {
         let token: JoinToken = request.token.parse().map_err(|_| refused("it is not a token"))?;
         let node = Name::new(request.name.clone()).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // What can be wrong with the rest is found before the token is used up.
-        PublicKey::from_csr(&request.csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let key = PublicKey::from_csr(&request.csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
         self.tokens.redeem(&token, &node, clock::now_ms()).map_err(|why| refused(&why))?;
-        let (granted, _) = self.issue(node, &request.csr)?;
+        let (granted, _) = self.issue(node.clone(), &request.csr)?;
+        self.registry.enter(node, key.fingerprint()).map_err(|error| Status::internal(error.to_string()))?;
         tracing::info!(node.name = %request.name, "a node joined");
         Ok(Response::new(granted))
     }
@@ -86,6 +89,7 @@ impl Enrollment for NodeEnrollment {
         if *cluster != self.cluster {
             return Err(Status::permission_denied(format!("{} is not a node of this cluster", peer.principal)));
         }
+        self.registry.admits(&peer).map_err(Status::permission_denied)?;
         let csr = &request.get_ref().csr;
         let key = PublicKey::from_csr(csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if key.fingerprint() != peer.key {

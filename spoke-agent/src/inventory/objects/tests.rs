@@ -6,7 +6,7 @@ use axle_core::{
 };
 
 use super::*;
-use crate::replica::{Feed, Ownership};
+use crate::merged_log::{Feed, Ownership};
 
 const CLUSTER: Uid = Uid([1; 16]);
 
@@ -26,9 +26,9 @@ fn this_node() -> ThisNode {
     ThisNode { name: Name::new("n1").unwrap(), labels: Labels::new(), addresses: vec![IpAddr::from([192, 0, 2, 1])] }
 }
 
-fn node_replica(directory: &Path) -> Replica {
+fn node_log(directory: &Path) -> MergedLog {
     let ownership = Ownership::Node { cluster: CLUSTER, node: this_node().name };
-    Replica::open(directory, ownership, Uid([9; 16])).unwrap().0
+    MergedLog::open(directory, ownership, Uid([9; 16])).unwrap().0
 }
 
 fn workload(name: &str, address: &str) -> String {
@@ -38,13 +38,13 @@ fn workload(name: &str, address: &str) -> String {
     )
 }
 
-fn endpoints(replica: &Replica) -> Vec<(String, Uid, u64)> {
+fn endpoints(log: &MergedLog) -> Vec<(String, Uid, u64)> {
     let scope = Scope::Cluster(CLUSTER);
     let of = |object: &Object| match &*object.resource {
         Resource::Endpoint(endpoint) => (endpoint.name.to_string(), object.uid, endpoint.started_ms),
         _ => unreachable!(),
     };
-    let mut all: Vec<_> = replica.contents().list_in(Kind::Endpoint, scope).map(of).collect();
+    let mut all: Vec<_> = log.contents().list_in(Kind::Endpoint, scope).map(of).collect();
     all.sort();
     all
 }
@@ -53,28 +53,28 @@ fn endpoints(replica: &Replica) -> Vec<(String, Uid, u64)> {
 fn a_uid_lives_as_long_as_its_workload_and_never_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut draw = fresh();
-    let mut replica = node_replica(directory.path());
-    let mut take = |replica: &mut Replica, inventory: &Inventory, now| {
-        let objects = NodeObjects::of(inventory, replica, &this_node(), now, &mut draw);
-        let _ = replica.take(&Feed::Local, objects.batch, None, None);
+    let mut log = node_log(directory.path());
+    let mut take = |log: &mut MergedLog, inventory: &Inventory, now| {
+        let objects = NodeObjects::of(inventory, log, &this_node(), now, &mut draw);
+        let _ = log.take(&Feed::Local, objects.batch, None, None);
         objects.interfaces
     };
     let two = inventory(&(workload("a", "10.0.0.1") + &workload("b", "10.0.0.2")));
-    let interfaces = take(&mut replica, &two, 5);
-    let first = endpoints(&replica);
+    let interfaces = take(&mut log, &two, 5);
+    let first = endpoints(&log);
     assert_eq!(first.len(), 2);
     assert_eq!(interfaces[&first[0].1], "veth-a");
     // A restart, a change, an unreadable directory: the same incarnations.
-    let mut replica = node_replica(directory.path());
-    take(&mut replica, &inventory(&(workload("a", "10.0.0.9") + &workload("b", "10.0.0.2"))), 6);
-    assert_eq!(endpoints(&replica), first);
-    take(&mut replica, &Inventory::unreadable("gone"), 7);
-    assert_eq!(endpoints(&replica), first);
+    let mut log = node_log(directory.path());
+    take(&mut log, &inventory(&(workload("a", "10.0.0.9") + &workload("b", "10.0.0.2"))), 6);
+    assert_eq!(endpoints(&log), first);
+    take(&mut log, &Inventory::unreadable("gone"), 7);
+    assert_eq!(endpoints(&log), first);
     // Gone and back: another.
-    take(&mut replica, &inventory(&workload("a", "10.0.0.1")), 8);
-    assert_eq!(endpoints(&replica), first[..1]);
-    take(&mut replica, &two, 9);
-    let again = endpoints(&replica);
+    take(&mut log, &inventory(&workload("a", "10.0.0.1")), 8);
+    assert_eq!(endpoints(&log), first[..1]);
+    take(&mut log, &two, 9);
+    let again = endpoints(&log);
     assert_eq!(again[0], first[0]);
     assert!(again[1].1 != first[1].1 && again[1].2 == 9, "{again:?}");
 }
@@ -82,8 +82,8 @@ fn a_uid_lives_as_long_as_its_workload_and_never_again() {
 #[test]
 fn workloads_are_taken_whole() {
     let directory = tempfile::tempdir().unwrap();
-    let replica = node_replica(directory.path());
-    let objects = NodeObjects::of(&inventory(&workload("a", "10.0.0.1")), &replica, &this_node(), 5, &mut fresh());
+    let log = node_log(directory.path());
+    let objects = NodeObjects::of(&inventory(&workload("a", "10.0.0.1")), &log, &this_node(), 5, &mut fresh());
     let Batch::Whole(filed) = objects.batch else { panic!("complete") };
     assert_eq!(filed.len(), 2, "the node itself and its workload");
     let Resource::Endpoint(endpoint) = &*filed[1].resource else { panic!("{filed:?}") };
@@ -100,19 +100,18 @@ const EXPORT: &str =
 #[test]
 fn service_and_export_are_one_object_as_old_as_its_first_sight() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut replica, _) =
-        Replica::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
+    let (mut log, _) = MergedLog::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
     let mut draw = fresh();
     for now in [5, 6] {
-        let objects = ClusterObjects::of(&inventory(&format!("{SERVICE}{EXPORT}")), &replica, now, &mut draw);
+        let objects = ClusterObjects::of(&inventory(&format!("{SERVICE}{EXPORT}")), &log, now, &mut draw);
         assert!(objects.problems.is_empty());
-        let _ = replica.take(&Feed::Local, objects.batch, None, None);
+        let _ = log.take(&Feed::Local, objects.batch, None, None);
     }
-    let held: Vec<&Object> = replica.contents().iter().collect();
+    let held: Vec<&Object> = log.contents().iter().collect();
     let [object] = held[..] else { panic!("{held:?}") };
     let Resource::ServiceExport(export) = &*object.resource else { panic!("{object:?}") };
     assert_eq!((export.created_ms, export.ports[0].target.clone()), (5, PortTarget::Number(8080)));
-    let objects = ClusterObjects::of(&inventory(EXPORT), &replica, 7, &mut draw);
+    let objects = ClusterObjects::of(&inventory(EXPORT), &log, 7, &mut draw);
     assert!(objects.problems[0].contains("has no Service"), "{:?}", objects.problems);
     assert_eq!(objects.batch, Batch::Whole(vec![]));
 }
@@ -120,9 +119,10 @@ fn service_and_export_are_one_object_as_old_as_its_first_sight() {
 #[test]
 fn a_namespace_that_only_workloads_name_is_there_once_the_inventory_is_known() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut relay, _) = Replica::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
+    let (mut relay, _) =
+        MergedLog::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
     let other = tempfile::tempdir().unwrap();
-    let node = node_replica(other.path());
+    let node = node_log(other.path());
     let objects = NodeObjects::of(&inventory(&workload("a", "10.0.0.1")), &node, &this_node(), 5, &mut fresh());
     let _ = relay.take(&Feed::Node(this_node().name), objects.batch, None, None);
     let unknown = ClusterObjects::of(&Inventory::unreadable("gone"), &relay, 6, &mut fresh());

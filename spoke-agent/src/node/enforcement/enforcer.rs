@@ -21,10 +21,10 @@ use axle_core::{
     refusal::{Refusal, code},
 };
 
-use super::{Enforced, Place, Revision, attaching::Attaching, policies::Policies};
+use super::{Enforced, Place, Revision, WriteCounts, attaching::Attaching, policies::Policies};
 use crate::{
     clock,
-    dataplane::{self, DataPlane},
+    dataplane::{self, DataPlane, Events},
     inventory::Interfaces,
     status::Capacity,
 };
@@ -49,7 +49,8 @@ pub struct Enforcer {
     broken: Option<String>,
     retry: Option<(Instant, Duration)>,
     shortage: Option<String>,
-    writes: u64,
+    writes: WriteCounts,
+    rebuilds: u64,
     bypass_noted: bool,
 }
 
@@ -72,7 +73,8 @@ impl Enforcer {
             broken: None,
             retry: None,
             shortage: None,
-            writes: 0,
+            writes: WriteCounts::default(),
+            rebuilds: 0,
             bypass_noted: false,
         };
         Ok((enforcer, damage))
@@ -165,7 +167,7 @@ impl Enforcer {
             return Ok(()); // The next mending builds everything anew.
         }
         self.plane.apply(plan)?;
-        self.writes += (plan.writes.len() + plan.settle.len()) as u64;
+        self.writes.add(plan);
         Ok(())
     }
 
@@ -187,7 +189,7 @@ impl Enforcer {
         let attachments = self.attaching.wanted(&self.compiler, &self.endpoints);
         match self.plane.replace(&plan, &attachments) {
             Ok(failed) => {
-                self.writes += (plan.writes.len() + plan.settle.len()) as u64;
+                self.rebuilds += 1;
                 self.attaching.replaced(attachments, failed);
                 (self.broken, self.applied) = (None, self.reached);
             }
@@ -215,6 +217,13 @@ impl Enforcer {
     #[must_use]
     pub fn awaits_interfaces(&self) -> bool {
         self.attaching.has_failed()
+    }
+
+    /// The stream of events, once there are tables.
+    #[must_use]
+    pub fn events(&self) -> Option<Events> {
+        self.applied?;
+        self.plane.events().inspect_err(|error| tracing::warn!(%error, "no verdict events")).ok()
     }
 
     /// Why the tables judge a packet as they do.
@@ -315,6 +324,7 @@ impl Enforcer {
             events_lost: status.as_ref().map_or(0, |status| status.events_lost + status.events_suppressed),
             problems,
             writes: self.writes,
+            rebuilds: self.rebuilds,
             tallies: status.map(|status| status.tallies).unwrap_or_default(),
         }
     }

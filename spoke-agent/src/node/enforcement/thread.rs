@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{Enforced, EnforcedWatch, Enforcer, Work};
-use crate::node::flows::Attributor;
+use crate::{dataplane::Events, node::flows::Attributor};
 
 /// How often interfaces are looked at that are not there yet.
 const TICK: Duration = Duration::from_millis(250);
@@ -39,14 +39,19 @@ impl Enforcement {
     }
 }
 
-/// Starts the thread. Interfaces are those of the network namespace of the caller.
+/// Starts the thread, which passes the stream of events to `events` once there is one. Interfaces are those of the network namespace of the caller.
 ///
 /// # Errors
 /// If the system gives no thread.
-pub fn start(enforcer: Enforcer, attributor: Attributor) -> std::io::Result<Enforcement> {
+pub fn start(
+    enforcer: Enforcer,
+    attributor: Attributor,
+    events: oneshot::Sender<Events>,
+) -> std::io::Result<Enforcement> {
     let (work, queue) = channel();
     let (sender, enforced) = watch::channel(Arc::new(Enforced::default()));
-    let mut thread = Thread { enforcer, attributor, sender, housekeeping: Instant::now() };
+    let housekeeping = Instant::now();
+    let mut thread = Thread { enforcer, attributor, sender, events: Some(events), housekeeping };
     std::thread::Builder::new().name("enforcement".into()).spawn(move || thread.run(&queue))?;
     Ok(Enforcement { work, enforced })
 }
@@ -55,6 +60,8 @@ struct Thread {
     enforcer: Enforcer,
     attributor: Attributor,
     sender: watch::Sender<Arc<Enforced>>,
+    /// Where the stream of events goes, once there is one.
+    events: Option<oneshot::Sender<Events>>,
     housekeeping: Instant,
 }
 
@@ -62,10 +69,11 @@ impl Thread {
     fn run(&mut self, queue: &Receiver<Work>) {
         loop {
             match queue.recv_timeout(TICK) {
-                Ok(Work::Events(events)) => self.attributor.report(&self.enforcer, events),
+                Ok(Work::Events(batch)) => self.attributor.report(&self.enforcer, &batch.events),
                 Ok(work) => {
                     self.take(work);
                     self.publish();
+                    self.open_events();
                     self.enforcer.settle();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -95,7 +103,17 @@ impl Thread {
             }
             Work::Place(interfaces) => self.enforcer.place(interfaces),
             Work::Bypass { seconds, answer } => drop(answer.send(self.enforcer.bypass(seconds))),
-            Work::Events(events) => self.attributor.report(&self.enforcer, events),
+            Work::Events(batch) => self.attributor.report(&self.enforcer, &batch.events),
+        }
+    }
+
+    fn open_events(&mut self) {
+        if self.events.is_some()
+            && let Some(events) = self.enforcer.events()
+            && let Some(sender) = self.events.take()
+        {
+            // Nobody reads them if the agent is ending.
+            let _ = sender.send(events);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::journal::Journal;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Replica {
+pub struct MergedLog {
     ownership: Ownership,
     contents: Contents,
     feeds: BTreeMap<Feed, Position>,
@@ -41,7 +41,7 @@ pub struct Taken {
     pub trouble: Option<String>,
 }
 
-/// A replica could not be read from disk.
+/// The log could not be read from disk.
 #[derive(Debug, thiserror::Error)]
 #[error("the log in {directory} cannot be opened: {why}")]
 pub struct OpenError {
@@ -49,7 +49,7 @@ pub struct OpenError {
     why: String,
 }
 
-impl Replica {
+impl MergedLog {
     /// Opens the log in `directory`, or begins one with the epoch `fresh`. The texts say what was damaged and set aside;
     /// everything lost is taken from the feeds again.
     ///
@@ -69,19 +69,19 @@ impl Replica {
         };
         let known = kept.is_some();
         let (contents, feeds) = kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new()));
-        let mut replica = Self { ownership, contents, feeds, journal };
+        let mut log = Self { ownership, contents, feeds, journal };
         if known {
             for entry in &found.entries {
-                if let Err(why) = replica.replay(entry) {
+                if let Err(why) = log.replay(entry) {
                     damage.push(format!("{}: {why}; later entries are left out", directory.display()));
                     break;
                 }
             }
         }
         if !known || !damage.is_empty() {
-            replica.compact().map_err(failed)?;
+            log.compact().map_err(failed)?;
         }
-        Ok((replica, damage))
+        Ok((log, damage))
     }
 
     fn replay(&mut self, entry: &[u8]) -> Result<(), String> {

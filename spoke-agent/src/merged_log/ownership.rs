@@ -41,6 +41,18 @@ impl Ownership {
         }
     }
 
+    /// Whether it is a relay's.
+    #[must_use]
+    pub fn is_relay(&self) -> bool {
+        matches!(self, Self::Relay { .. })
+    }
+
+    /// Whether it is the node's own [`Kind::Node`] object.
+    #[must_use]
+    pub fn is_own_node(&self, object: &Object) -> bool {
+        object.key.kind == Kind::Node && !self.is_relay() && self.owner(object) == Feed::Local
+    }
+
     /// The feed that an object comes from, and from no other.
     #[must_use]
     pub fn owner(&self, object: &Object) -> Feed {

@@ -61,10 +61,10 @@ fn cluster(text: &str, number: u8) -> Object {
     convert::object(Resource::Cluster(cluster), Scope::Fleet, uid(number), 1)
 }
 
-fn relay(directory: &Path) -> Replica {
-    let (replica, damage) = Replica::open(directory, Ownership::Relay { cluster: OWN }, Uid([9; 16])).unwrap();
+fn relay(directory: &Path) -> MergedLog {
+    let (log, damage) = MergedLog::open(directory, Ownership::Relay { cluster: OWN }, Uid([9; 16])).unwrap();
     assert!(damage.is_empty(), "{damage:?}");
-    replica
+    log
 }
 
 fn put(object: &Object) -> Batch {
@@ -142,7 +142,7 @@ impl Source {
         }
     }
 
-    /// What a session would hand over to a replica that stands at `held`.
+    /// What a session would hand over to a log that stands at `held`.
     fn serve(&self, held: Option<Position>) -> Batch {
         match held.and_then(|held| self.log.since(&held)) {
             Some(delta) => Batch::Changes(delta.changes),
@@ -194,7 +194,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct World {
     directory: tempfile::TempDir,
-    relay: Replica,
+    relay: MergedLog,
     sources: [Source; 3],
     namespace: Option<Object>,
     follower: Contents,
@@ -260,7 +260,7 @@ impl World {
             std::fs::write(&path, &bytes[..lost.index(bytes.len() + 1)]).unwrap();
         }
         // After a power cut the log may grow again to positions that it once had: the hash tells them apart.
-        self.relay = Replica::open(self.directory.path(), Ownership::Relay { cluster: OWN }, Uid([9; 16])).unwrap().0;
+        self.relay = MergedLog::open(self.directory.path(), Ownership::Relay { cluster: OWN }, Uid([9; 16])).unwrap().0;
     }
 
     fn step(&mut self, op: Op) {

@@ -1,4 +1,4 @@
-//! How a replica lies on disk. Field numbers are on disk for ever.
+//! How a log lies on disk. Field numbers are on disk for ever.
 use std::collections::BTreeMap;
 
 use axle_core::{

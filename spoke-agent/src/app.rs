@@ -1,0 +1,196 @@
+//! The composition root: builds the roles' parts, runs them, and answers for them.
+mod answers;
+mod http;
+mod own_node;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axle_core::model::Labels;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    command::Role,
+    control,
+    credentials::RoleCredentials,
+    inventory,
+    lock::DirectoryLock,
+    node::{Node, NodeSetup},
+    problems::Problems,
+    relay::{Relay, RelaySetup},
+    state_directory::{Enrollment, StateDirectory, Upstream},
+    tasks::Tasks,
+};
+use answers::Answers;
+
+/// What an agent is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub state: PathBuf,
+    /// The directory of what runs here; `None`: in the state directory.
+    pub inventory: Option<PathBuf>,
+    /// What it does; empty: what it joined as.
+    pub roles: Vec<Role>,
+    /// Relay: where nodes connect.
+    pub relay_listen: SocketAddr,
+    /// Relay: how long nodes' certificates live.
+    pub certificate_lifetime: Duration,
+    /// Node: its own addresses; empty: those of its interfaces.
+    pub node_addresses: Vec<std::net::IpAddr>,
+    /// Node: its labels.
+    pub node_labels: Labels,
+    /// Node: where programs and maps are pinned.
+    pub pins: PathBuf,
+    /// Node: the workloads' cgroup.
+    pub cgroup: Option<PathBuf>,
+    /// Where metrics and health are served; `None`: nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// How often each side of a session says that it is alive.
+    pub heartbeat: Duration,
+    /// How often the inventory is read again.
+    pub rescan: Duration,
+}
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It has not joined yet.
+    #[error("{state} holds no enrolment: this machine has not joined a cluster")]
+    NotJoined {
+        /// The state directory.
+        state: PathBuf,
+    },
+    /// It joined as something else.
+    #[error("these roles do not fit how this machine joined: {0}")]
+    Roles(String),
+    /// Something else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// A running agent.
+pub struct App {
+    answers: Arc<Answers>,
+    tasks: Tasks,
+    http: Option<SocketAddr>,
+    _lock: DirectoryLock,
+}
+
+impl App {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// See [`StartError`]. What was in force in the kernel stays so.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let state = StateDirectory::new(&settings.state).map_err(anyhow::Error::from)?;
+        let lock = state.lock().map_err(anyhow::Error::from)?;
+        let joined = state.enrollment().map_err(anyhow::Error::from)?;
+        let enrollment = joined.ok_or_else(|| StartError::NotJoined { state: settings.state.clone() })?;
+        let roles = roles(&settings, &enrollment)?;
+        let mut tasks = Tasks::default();
+        let problems = Problems::default();
+        let path = settings.inventory.clone().unwrap_or_else(|| state.inventory());
+        if settings.inventory.is_none() {
+            crate::disk::private_directory(&path).map_err(anyhow::Error::from)?;
+        }
+        let inventory = inventory::watch(&path, settings.rescan);
+
+        let relay = match (&enrollment.upstream, roles.contains(&Role::Relay)) {
+            (Upstream::Hub(hub), true) => {
+                let credentials = credentials(&state.relay_certificates())?;
+                let setup = RelaySetup {
+                    enrollment: enrollment.clone(),
+                    hub: hub.clone(),
+                    listen: settings.relay_listen,
+                    heartbeat: settings.heartbeat,
+                    certificate_lifetime: settings.certificate_lifetime,
+                };
+                Some(Relay::start(setup, &state, credentials, inventory.clone(), &problems, &mut tasks)?)
+            }
+            _ => None,
+        };
+        let node = if roles.contains(&Role::Node) {
+            Some(start_node(&settings, &enrollment, &state, relay.as_ref(), inventory, &problems, &mut tasks).await?)
+        } else {
+            None
+        };
+        let answers = Arc::new(Answers::new(enrollment, relay, node, problems, settings.node_addresses.clone()));
+        let server = control::serve(&state.socket(), answers.clone()).map_err(anyhow::Error::from)?;
+        tasks.spawn("the local socket", server);
+        let http = match settings.http_listen {
+            Some(address) => Some(http::start(address, answers.clone(), &mut tasks)?),
+            None => None,
+        };
+        Ok(Self { answers, tasks, http, _lock: lock })
+    }
+
+    /// Where metrics and health are served.
+    #[must_use]
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> crate::status::Status {
+        self.answers.status()
+    }
+
+    /// Runs until `stop`. What is in force in the kernel stays so.
+    ///
+    /// # Errors
+    /// If a part of it ended by itself.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = self.tasks.ended() => Err(ended),
+        }
+    }
+}
+
+fn roles(settings: &Settings, enrollment: &Enrollment) -> Result<Vec<Role>, StartError> {
+    match (&enrollment.upstream, &settings.roles[..]) {
+        (Upstream::Hub(_), []) => Ok(vec![Role::Relay, Role::Node]),
+        (Upstream::Hub(_), [Role::Node]) => {
+            let why = "it joined at the hub, and a node needs the relay of its own process; use --roles relay,node";
+            Err(StartError::Roles(why.into()))
+        }
+        (Upstream::Relay(_), []) => Ok(vec![Role::Node]),
+        (Upstream::Relay(relay), roles) if roles.contains(&Role::Relay) => {
+            Err(StartError::Roles(format!("its relay is {relay}; use --roles node")))
+        }
+        (_, roles) => Ok(roles.to_vec()),
+    }
+}
+
+fn credentials(path: &std::path::Path) -> Result<RoleCredentials, StartError> {
+    let found = RoleCredentials::load(path).map_err(anyhow::Error::from)?;
+    found.ok_or_else(|| StartError::NotJoined { state: path.to_owned() })
+}
+
+async fn start_node(
+    settings: &Settings,
+    enrollment: &Enrollment,
+    state: &StateDirectory,
+    relay: Option<&Relay>,
+    inventory: inventory::InventoryWatch,
+    problems: &Problems,
+    tasks: &mut Tasks,
+) -> Result<Node, StartError> {
+    let (address, credentials) = match (relay, &enrollment.upstream) {
+        (Some(relay), _) => own_node::enrolled(relay, enrollment, state).await?,
+        (None, Upstream::Relay(address)) => (address.clone(), credentials(&state.node_certificates())?),
+        (None, Upstream::Hub(_)) => return Err(StartError::Roles("it has no relay to connect to".into())),
+    };
+    let setup = NodeSetup {
+        enrollment: enrollment.clone(),
+        relay: address,
+        addresses: settings.node_addresses.clone(),
+        labels: settings.node_labels.clone(),
+        pins: settings.pins.clone(),
+        heartbeat: settings.heartbeat,
+        rescan: settings.rescan,
+        beside_relay: relay.is_some(),
+    };
+    Ok(Node::start(setup, state, credentials, inventory, problems, tasks)?)
+}

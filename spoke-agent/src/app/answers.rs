@@ -1,0 +1,112 @@
+//! What the running agent answers on its machine.
+use std::{net::IpAddr, time::Duration};
+
+use axle_core::model::Name;
+
+use crate::{
+    control::{Answer, Reply, Request},
+    node::Node,
+    problems::Problems,
+    relay::Relay,
+    state_directory::Enrollment,
+    status::Status,
+};
+
+/// The longest bypass, in seconds.
+const LONGEST_BYPASS: u64 = 24 * 3600;
+/// The longest life of a token, in seconds.
+const LONGEST_TOKEN: u64 = 7 * 24 * 3600;
+
+/// See the module.
+pub(super) struct Answers {
+    enrollment: Enrollment,
+    pub(super) relay: Option<Relay>,
+    pub(super) node: Option<Node>,
+    problems: Problems,
+    addresses: Vec<IpAddr>,
+}
+
+impl Answers {
+    pub(super) fn new(
+        enrollment: Enrollment,
+        relay: Option<Relay>,
+        node: Option<Node>,
+        problems: Problems,
+        addresses: Vec<IpAddr>,
+    ) -> Self {
+        Self { enrollment, relay, node, problems, addresses }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let mut problems = self.problems.all();
+        if let Some(node) = &self.node {
+            problems.extend(node.enforced().borrow().problems.clone());
+        }
+        problems.dedup();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            cluster: self.enrollment.cluster_name.to_string(),
+            node_name: self.enrollment.node.to_string(),
+            relay: self.relay.as_ref().map(Relay::status),
+            node: self.node.as_ref().map(Node::status),
+            problems,
+        }
+    }
+
+    async fn bypass(&self, seconds: u64) -> Reply {
+        let Some(node) = &self.node else {
+            return refused("this agent has no node role: there is nothing to bypass");
+        };
+        if seconds > LONGEST_BYPASS {
+            return refused(&format!("{seconds} s is too long: at most {LONGEST_BYPASS} s (24h)"));
+        }
+        match node.bypass(seconds).await {
+            Ok(until_ms) => Reply::Bypass { until_ms },
+            Err(why) => refused(&format!("the kernel did not take it: {why}")),
+        }
+    }
+
+    fn create_token(&self, node: Name, ttl_seconds: u64) -> Reply {
+        let Some(relay) = &self.relay else {
+            return refused("this agent is not its cluster's relay: ask for a token on the relay's machine");
+        };
+        if ttl_seconds == 0 || ttl_seconds > LONGEST_TOKEN {
+            return refused(&format!("a token lives 1 to {LONGEST_TOKEN} s, not {ttl_seconds}"));
+        }
+        match relay.create_token(node.clone(), Duration::from_secs(ttl_seconds)) {
+            Ok((token, expires_ms)) => {
+                let at = self.relay_address(relay);
+                let join_command = format!("axle-agent join --relay {at} --node {node} --token {token}");
+                Reply::Token { token, expires_ms, join_command }
+            }
+            Err(error) => refused(&error.to_string()),
+        }
+    }
+
+    /// Where other machines reach the relay, as far as this one knows.
+    fn relay_address(&self, relay: &Relay) -> String {
+        let listen = relay.address;
+        if !listen.ip().is_unspecified() {
+            return listen.to_string();
+        }
+        let own = self.addresses.first().copied().or_else(|| crate::node::own_addresses().first().copied());
+        own.map_or_else(
+            || format!("RELAY:{}", listen.port()),
+            |ip| std::net::SocketAddr::new(ip, listen.port()).to_string(),
+        )
+    }
+}
+
+fn refused(message: &str) -> Reply {
+    Reply::Refused { message: message.into() }
+}
+
+impl Answer for Answers {
+    async fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Bypass { seconds } => self.bypass(seconds).await,
+            Request::CreateToken { node, ttl_seconds } => self.create_token(node, ttl_seconds),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The merged log among the tasks of an agent: taken into from several sides, served upward and downward, and followed by
+//! the enforcement. Everybody sees the revisions in one order.
+mod intake;
+mod up;
+
+use std::sync::Arc;
+
+use axle_core::{
+    log::{Delta, Position},
+    model::Uid,
+    refusal::Refusal,
+};
+use axle_transport::sync::{View, ViewSettings};
+use parking_lot::Mutex;
+
+pub use intake::{FeedIntake, Hooks};
+
+use crate::merged_log::{Batch, Feed, MergedLog, Taken};
+
+/// Hears of every revision, in order, while nobody else can make one.
+pub trait Follower: Send {
+    /// The log has moved on by `delta`, or something came that could not be read.
+    fn follow(&mut self, log: &MergedLog, delta: Option<&Delta>, refused: &[Refusal]);
+}
+
+/// See the module.
+pub struct SharedLog {
+    inner: Mutex<Inner>,
+    down: Arc<View>,
+    up: Arc<View>,
+}
+
+struct Inner {
+    log: MergedLog,
+    follower: Option<Box<dyn Follower>>,
+    trouble: Option<String>,
+}
+
+impl SharedLog {
+    /// Shares the log. Needs a tokio runtime.
+    #[must_use]
+    pub fn new(log: MergedLog) -> Arc<Self> {
+        let down = View::new(log.contents().clone(), ViewSettings::default());
+        let up = View::new(up::own(&log), ViewSettings::default());
+        Arc::new(Self { inner: Mutex::new(Inner { log, follower: None, trouble: None }), down, up })
+    }
+
+    /// Everything, for those below.
+    #[must_use]
+    pub fn down(&self) -> Arc<View> {
+        self.down.clone()
+    }
+
+    /// What this agent owns, for the upstream.
+    #[must_use]
+    pub fn up(&self) -> Arc<View> {
+        self.up.clone()
+    }
+
+    /// Looks at the log. Keep it short: everybody waits.
+    pub fn read<T>(&self, look: impl FnOnce(&MergedLog) -> T) -> T {
+        look(&self.inner.lock().log)
+    }
+
+    /// Why the log is not safe on disk, if it is not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.lock().trouble.clone()
+    }
+
+    /// From here on the follower hears of every revision; first of none.
+    pub fn follow(&self, mut follower: Box<dyn Follower>) {
+        let mut inner = self.inner.lock();
+        follower.follow(&inner.log, None, &[]);
+        inner.follower = Some(follower);
+    }
+
+    /// Takes a batch of a feed; see [`MergedLog::take`]. `make` sees the log as it is at that moment.
+    pub fn take_with<T>(
+        &self,
+        feed: &Feed,
+        place: (Option<Position>, Option<Position>),
+        refused: &[Refusal],
+        make: impl FnOnce(&MergedLog) -> (Batch, T),
+    ) -> (Taken, T) {
+        let mut inner = self.inner.lock();
+        let (batch, made) = make(&inner.log);
+        let taken = inner.log.take(feed, batch, place.0, place.1);
+        inner.note_trouble(taken.trouble.as_ref());
+        if let Some(delta) = &taken.delta {
+            self.serve(&inner.log, delta);
+        }
+        if taken.delta.is_some() || !refused.is_empty() {
+            let Inner { log, follower, .. } = &mut *inner;
+            if let Some(follower) = follower {
+                follower.follow(log, taken.delta.as_ref(), refused);
+            }
+        }
+        (taken, made)
+    }
+
+    fn serve(&self, log: &MergedLog, delta: &Delta) {
+        if let Err(error) = self.down.append(delta) {
+            tracing::error!(%error, "the log that is served had lost touch; readers begin anew");
+            self.down.replace(log.contents().clone());
+        }
+        let Some(delta) = up::part(log.ownership(), delta, self.up.position()) else { return };
+        if let Err(error) = self.up.append(&delta) {
+            tracing::error!(%error, "the own log had lost touch; the upstream begins anew");
+            self.up.replace(up::own(log));
+        }
+    }
+}
+
+impl Inner {
+    fn note_trouble(&mut self, trouble: Option<&String>) {
+        if let (Some(error), None) = (trouble, &self.trouble) {
+            tracing::error!(%error, "the log cannot be kept on disk: a restart will take the last changes again");
+        }
+        self.trouble = trouble.cloned();
+    }
+}
+
+/// Draws a uid that nothing ever had.
+#[must_use]
+pub fn fresh_uid() -> Uid {
+    let mut bytes = [0; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        // The system gives no randomness, which Linux does not do once it has started: time and place will differ.
+        let unique = format!("{:?} {}", std::time::SystemTime::now(), std::process::id());
+        bytes.copy_from_slice(&blake3::hash(unique.as_bytes()).as_bytes()[..16]);
+    }
+    Uid(bytes)
+}

@@ -1,0 +1,142 @@
+//! A session's received log on its way into the merged log.
+use std::sync::Arc;
+
+use axle_core::{
+    log::{Change, Delta, Position, Snapshot},
+    model::{Key, Object},
+    refusal::{Refusal, code},
+    session::{Ack, Intake},
+};
+use axle_proto::v1;
+use axle_transport::sync::{Goodbye, Replica};
+
+use super::SharedLog;
+use crate::merged_log::{Batch, Feed, MergedLog, Taken};
+
+/// What else the owner of a session wants to hear.
+pub trait Hooks: Send + 'static {
+    /// Something was taken.
+    fn taken(&mut self, taken: &Taken) {
+        let _ = taken;
+    }
+
+    /// The upstream's copy of the own log stands there, and this is what it did not take.
+    fn acknowledged(&mut self, ack: Ack) {
+        let _ = ack;
+    }
+
+    /// What the kernels of a peer's nodes hold.
+    fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
+        let _ = statuses;
+    }
+
+    /// A whole copy was taken, not a resume.
+    fn resynced(&mut self) {}
+
+    /// Why an object that came may not be taken, beside what ownership says.
+    fn check(&self, object: &Object) -> Result<(), String> {
+        let _ = object;
+        Ok(())
+    }
+}
+
+/// Where one feed's log goes.
+pub struct FeedIntake<H> {
+    log: Arc<SharedLog>,
+    feed: Feed,
+    hooks: H,
+}
+
+impl<H: Hooks> FeedIntake<H> {
+    /// For `feed` of `log`.
+    pub fn new(log: Arc<SharedLog>, feed: Feed, hooks: H) -> Self {
+        Self { log, feed, hooks }
+    }
+
+    fn take(
+        &mut self,
+        (at, origin): (Position, Option<Position>),
+        refused: &[Refusal],
+        batch: impl FnOnce(&MergedLog) -> Batch,
+    ) -> Vec<Refusal> {
+        let origin = match self.feed {
+            // What a relay has of the hub's log is the origin of its own; a node passes its relay's on.
+            Feed::Upstream if self.log.read(|log| log.ownership().is_relay()) => Some(at),
+            Feed::Upstream => origin,
+            Feed::Local | Feed::Node(_) => None,
+        };
+        // What could not be read is wanted again once this program can: the feed then begins with everything.
+        let at = refused.is_empty().then_some(at);
+        let (taken, ()) = self.log.take_with(&self.feed, (at, origin), refused, |log| (batch(log), ()));
+        self.hooks.taken(&taken);
+        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).collect()
+    }
+
+    /// Leaves out what may not be taken.
+    fn sift(&self, objects: &mut Vec<Object>, refused: &mut Vec<Refusal>) {
+        objects.retain(|object| match self.hooks.check(object) {
+            Ok(()) => true,
+            Err(message) => {
+                let (key, revision) = (object.key.clone(), object.revision);
+                refused.push(Refusal { key, revision, code: code::ADDRESS_OUTSIDE.into(), message });
+                false
+            }
+        });
+    }
+}
+
+fn foreign(feed: &Feed, key: Key) -> Refusal {
+    let who = match feed {
+        Feed::Node(name) => format!("node {name}"),
+        Feed::Upstream | Feed::Local => "the sender".into(),
+    };
+    let message = format!("{key} is not {who}'s to write: a node speaks for itself and its workloads");
+    Refusal { key, revision: 0, code: code::FOREIGN_OBJECT.into(), message }
+}
+
+impl<H: Hooks> Replica for FeedIntake<H> {
+    fn held(&self) -> Option<Position> {
+        self.log.read(|log| log.fed(&self.feed))
+    }
+
+    async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
+        let mut refused = Vec::new();
+        for Intake { taken: delta, refused: unreadable } in deltas {
+            let mut changes = Vec::with_capacity(delta.changes.len());
+            for change in delta.changes {
+                match change {
+                    Change::Put(object) => {
+                        let mut one = vec![object];
+                        self.sift(&mut one, &mut refused);
+                        changes.extend(one.into_iter().map(Change::Put));
+                    }
+                    delete => changes.push(delete),
+                }
+            }
+            refused.extend(self.take((delta.to, delta.origin), &unreadable, |_| Batch::Changes(changes)));
+        }
+        Ok(refused)
+    }
+
+    async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
+        let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable } = snapshot;
+        let mut refused = Vec::new();
+        self.sift(&mut objects, &mut refused);
+        self.hooks.resynced();
+        let more = self.take((at, origin), &unreadable, |log| {
+            // What is there and could not be read stays as it was.
+            objects.extend(unreadable.iter().filter_map(|refusal| log.contents().get(&refusal.key)).cloned());
+            Batch::Whole(objects)
+        });
+        refused.extend(more);
+        Ok(refused)
+    }
+
+    fn acknowledged(&mut self, ack: Ack) {
+        self.hooks.acknowledged(ack);
+    }
+
+    fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
+        self.hooks.statuses(statuses);
+    }
+}
