@@ -62,9 +62,9 @@ impl Step {
 /// What both ends say to a flow.
 #[must_use]
 pub fn evaluate(world: &World, flow: Flow) -> Decision {
-    let judge = |address, direction, peer| match world.party(address, None) {
-        Party::Workload(workload) => Some(judge(world, &workload, direction, peer, flow.target)),
-        _ => None,
+    let judge = |address, direction, peer| {
+        let workload = world.subject_at(address)?;
+        Some(judge(world, &workload, direction, peer, flow.target))
     };
     Decision {
         egress: judge(flow.from, Direction::Egress, flow.to),
@@ -273,5 +273,7 @@ fn strictest(steps: &[Vec<Option<Ruling>>], undecided: Ruling) -> Ruling {
     each.min_by_key(|ruling| ruling.verdict).unwrap_or(undecided)
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -50,9 +50,9 @@ pub struct Asked {
 /// Explains what [`evaluate`](super::evaluate) says to a flow.
 #[must_use]
 pub fn explain(world: &World, flow: Flow) -> Explanation {
-    let trace = |address, direction, peer| match world.party(address, None) {
-        Party::Workload(workload) => Some(Case::new(world, workload, direction, peer, flow.target).trace()),
-        _ => None,
+    let trace = |address, direction, peer| {
+        let workload = world.subject_at(address)?;
+        Some(Case::new(world, workload, direction, peer, flow.target).trace())
     };
     Explanation {
         egress: trace(flow.from, Direction::Egress, flow.to),

@@ -101,7 +101,8 @@ pub(super) fn put_policy(world: &mut World, scope: Scope, policy: Policy) -> Uid
     for (byte, c) in uid.iter_mut().zip(policy.name.as_str().bytes()) {
         *byte = c;
     }
-    put(world, scope, &policy.name.to_string(), Uid(uid), Resource::Policy(policy));
+    let policy_name = policy.name.clone();
+    put(world, scope, policy_name.as_str(), Uid(uid), Resource::Policy(policy));
     Uid(uid)
 }
 

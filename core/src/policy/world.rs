@@ -154,17 +154,13 @@ impl World {
     /// workloads, then the clusters' prefixes. A workload in a namespace whose labels are not known is unresolved.
     #[must_use]
     pub fn party(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> Party<'_> {
-        if self.fleet().is_some_and(|fleet| match address {
-            IpAddr::V4(address) => fleet.vip4.contains(&address),
-            IpAddr::V6(address) => fleet.vip6.contains(&address),
-        }) {
+        if self.is_service_address(address) {
             return Party::ServiceAddress;
         }
-        if let Some((cluster, node)) = self.nodes().find(|(_, node)| node.addresses.contains(&address)) {
+        if let Some((cluster, node)) = self.node_at(address) {
             return if self.cluster(cluster).is_some() { Party::Node { cluster, node } } else { Party::UnknownCluster };
         }
-        let claims = self.workloads().filter(|workload| workload.endpoint.addresses.contains(&address));
-        if let Some(workload) = claims.max_by_key(|workload| workload.claim(seen_from)) {
+        if let Some(workload) = self.holder(address, seen_from) {
             return if self.cluster(workload.cluster).is_none() {
                 Party::UnknownCluster
             } else if self.namespace_labels(workload.cluster, &workload.endpoint.namespace).is_none() {
@@ -175,6 +171,29 @@ impl World {
         }
         let home = self.clusters().find(|(_, cluster)| cluster.prefixes.iter().any(|prefix| prefix.contains(&address)));
         home.map_or(Party::Outside, |(cluster, _)| Party::Unresolved { cluster })
+    }
+
+    /// The workload whose policy judges what comes from or goes to an address, whatever is known of it otherwise.
+    #[must_use]
+    pub fn subject_at(&self, address: IpAddr) -> Option<Workload<'_>> {
+        let other = self.is_service_address(address) || self.node_at(address).is_some();
+        if other { None } else { self.holder(address, None) }
+    }
+
+    fn is_service_address(&self, address: IpAddr) -> bool {
+        self.fleet().is_some_and(|fleet| match address {
+            IpAddr::V4(address) => fleet.vip4.contains(&address),
+            IpAddr::V6(address) => fleet.vip6.contains(&address),
+        })
+    }
+
+    fn node_at(&self, address: IpAddr) -> Option<(Uid, &Node)> {
+        self.nodes().find(|(_, node)| node.addresses.contains(&address))
+    }
+
+    fn holder(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> Option<Workload<'_>> {
+        let claims = self.workloads().filter(|workload| workload.endpoint.addresses.contains(&address));
+        claims.max_by_key(|workload| workload.claim(seen_from))
     }
 }
 

@@ -369,6 +369,10 @@ fn what_is_not_known_is_denied() {
     assert_eq!(without(Kind::Cluster), Ruling { verdict: Verdict::Deny, reason: Reason::UnknownCluster });
     assert_eq!(without(Kind::Namespace), Ruling { verdict: Verdict::Deny, reason: Reason::UnknownNamespace });
     assert_eq!(without(Kind::Policy).verdict, Verdict::Accept);
+    let mut homeless = world.clone();
+    let object = world.objects(Kind::Namespace).find(|object| object.key.name.as_str() == "shop").unwrap();
+    homeless.apply(&Change::Delete { key: object.key.clone(), uid: object.uid });
+    assert_eq!(reason(evaluate(&homeless, tcp(A, B, 1)).egress), Reason::UnknownNamespace, "it is judged all the same");
 }
 
 #[test]
