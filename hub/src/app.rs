@@ -139,7 +139,7 @@ impl App {
         background.spawn(members.follow(store));
         background.spawn(own.renew());
 
-        context::leave(&config, &parts, &root, first_start)?;
+        context::leave(&config, &parts, &root, tls_address, first_start)?;
         note_addresses(&data_dir, tls_address, http_address)?;
         Ok(Running {
             tls_address,

@@ -155,15 +155,16 @@ impl Drop for Spoke {
 }
 
 impl Spoke {
-    async fn take(&mut self, command: Command, to: Position, refused: &mut Vec<Refusal>) -> Result<(), Goodbye> {
+    /// Has what the relay said written, in one transaction: a later delta must not be taken without an earlier one.
+    async fn take(&mut self, commands: Vec<Command>, to: Position) -> Result<Vec<Refusal>, Goodbye> {
+        self.connection.heard();
         let actor = Principal::Relay(self.cluster).to_string();
-        let committed = self.writer.submit(command, &actor, "").await.map_err(|why| match why {
+        let committed = self.writer.submit_in_order(commands, &actor).await.map_err(|why| match why {
             WriteError::Rejected(why) => Goodbye::because(why),
             other => Goodbye { reason: other.to_string(), retry_after: RETRY },
         })?;
         self.held = Some(to);
-        refused.extend(committed.refused);
-        Ok(())
+        Ok(committed.into_iter().flat_map(|committed| committed.refused).collect())
     }
 }
 
@@ -173,23 +174,15 @@ impl Copy for Spoke {
     }
 
     async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
-        self.connection.heard();
-        let mut refused = Vec::new();
-        // One after the other: a later one must not be taken when the outcome of an earlier one is unknown.
-        for Intake { taken: delta, .. } in deltas {
-            let to = delta.to;
-            self.take(Command::TakeDelta { cluster: self.cluster, delta }, to, &mut refused).await?;
-        }
-        Ok(refused)
+        let Some(to) = deltas.last().map(|last| last.taken.to) else { return Ok(Vec::new()) };
+        let cluster = self.cluster;
+        let commands = deltas.into_iter().map(|intake| Command::TakeDelta { cluster, delta: intake.taken }).collect();
+        self.take(commands, to).await
     }
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
-        self.connection.heard();
-        let mut refused = Vec::new();
         let to = snapshot.taken.at;
-        let command = Command::TakeSnapshot { cluster: self.cluster, snapshot: snapshot.taken };
-        self.take(command, to, &mut refused).await?;
-        Ok(refused)
+        self.take(vec![Command::TakeSnapshot { cluster: self.cluster, snapshot: snapshot.taken }], to).await
     }
 
     fn head(&mut self, _: Position) {

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     replica::Replica,
-    store::{Batch, Store, StoreError, random_uid},
+    store::{Answered, Batch, Store, StoreError, random_uid},
 };
 
 /// Revisions in one transaction.
@@ -67,11 +67,14 @@ pub enum WriteError {
     Unavailable(&'static str),
 }
 
+/// Commands that are done in their order and in one transaction.
 #[derive(Debug)]
 struct Submission {
-    request: Request,
-    answer: oneshot::Sender<Result<Committed, WriteError>>,
+    requests: Vec<Request>,
+    answer: oneshot::Sender<Answer>,
 }
+
+type Answer = Result<Vec<Committed>, WriteError>;
 
 impl Writer {
     /// Opens the log in `store` and begins to write; the first hub of all begins the first epoch. Ends when `stop` does,
@@ -100,24 +103,36 @@ impl Writer {
     /// # Errors
     /// See [`WriteError`].
     pub async fn submit(&self, command: Command, actor: &str, request_id: &str) -> Result<Committed, WriteError> {
-        let mut entropy = [0; 32];
-        getrandom::fill(&mut entropy).map_err(|_| WriteError::Unavailable("the system gives no randomness"))?;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let request = Request {
-            command,
-            actor: actor.into(),
-            request_id: request_id.into(),
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            entropy,
-        };
+        let committed = self.ask(vec![request(command, actor, request_id)?]).await?;
+        committed.into_iter().next().ok_or(WriteError::Unavailable("it gave no answer"))
+    }
+
+    /// Has commands done in their order, in one transaction: if one cannot be done, none after it is.
+    ///
+    /// # Errors
+    /// The first fault; see [`WriteError`].
+    pub async fn submit_in_order(&self, commands: Vec<Command>, actor: &str) -> Result<Vec<Committed>, WriteError> {
+        let requests = commands.into_iter().map(|command| request(command, actor, "")).collect::<Result<_, _>>()?;
+        self.ask(requests).await
+    }
+
+    async fn ask(&self, requests: Vec<Request>) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let sent = self.queue.send_timeout(Submission { request, answer }, Duration::from_secs(5)).await;
+        let sent = self.queue.send_timeout(Submission { requests, answer }, Duration::from_secs(5)).await;
         sent.map_err(|why| match why {
             mpsc::error::SendTimeoutError::Timeout(_) => WriteError::Unavailable("too many writes are waiting"),
             mpsc::error::SendTimeoutError::Closed(_) => WriteError::Unavailable("it is stopping"),
         })?;
         answered.await.unwrap_or(Err(WriteError::Unknown("the hub is stopping".into())))
     }
+}
+
+fn request(command: Command, actor: &str, request_id: &str) -> Result<Request, WriteError> {
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|_| WriteError::Unavailable("the system gives no randomness"))?;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Ok(Request { command, actor: actor.into(), request_id: request_id.into(), time_ms, entropy })
 }
 
 struct Task {
@@ -132,7 +147,7 @@ struct Task {
 struct Decided {
     records: Vec<Record>,
     undo: Vec<Undo>,
-    answers: Vec<Result<Committed, WriteError>>,
+    answers: Vec<Answer>,
 }
 
 impl Task {
@@ -200,24 +215,25 @@ impl Task {
     fn decide(&mut self, batch: &[Submission]) -> Decided {
         let mut decided = Decided::default();
         for submission in batch {
-            let answer = match self.state.decide(&submission.request, &Wire) {
-                Err(rejection) => Err(rejection.into()),
-                Ok(Decision::Nothing { refused }) => Ok(Committed { revision: 0, refused }),
-                Ok(Decision::Repeated { revision }) => Ok(Committed { revision, refused: Vec::new() }),
-                Ok(Decision::Write { record, refused }) => match self.state.apply(&record) {
-                    Ok(undo) => {
-                        let revision = record.revision;
-                        decided.records.push(record);
-                        decided.undo.push(undo);
-                        Ok(Committed { revision, refused })
-                    }
-                    // The state just made the record for this very place.
-                    Err(why) => Err(WriteError::Unknown(why.to_string())),
-                },
-            };
+            let answer = submission.requests.iter().map(|request| self.decide_one(request, &mut decided)).collect();
             decided.answers.push(answer);
         }
         decided
+    }
+
+    fn decide_one(&mut self, request: &Request, decided: &mut Decided) -> Result<Committed, WriteError> {
+        match self.state.decide(request, &Wire)? {
+            Decision::Nothing { refused } => Ok(Committed { revision: 0, refused }),
+            Decision::Repeated { revision } => Ok(Committed { revision, refused: Vec::new() }),
+            Decision::Write { record, refused } => {
+                // The state just made the record for this very place.
+                let undo = self.state.apply(&record).map_err(|why| WriteError::Unknown(why.to_string()))?;
+                let revision = record.revision;
+                decided.records.push(record);
+                decided.undo.push(undo);
+                Ok(Committed { revision, refused })
+            }
+        }
     }
 
     fn take_back(&mut self, decided: &mut Decided) {
@@ -242,19 +258,22 @@ impl Task {
         if self.catch_up().await? {
             return Ok(());
         }
-        let mut answers = Vec::with_capacity(batch.len());
-        for Submission { request, .. } in &*batch {
-            answers.push(self.store.answered(&request.actor, &request.request_id).await?);
+        let mut repeated = Vec::with_capacity(batch.len());
+        for Submission { requests, .. } in &*batch {
+            let [request] = requests.as_slice() else {
+                repeated.push(None);
+                continue;
+            };
+            repeated.push(self.store.answered(&request.actor, &request.request_id).await?);
         }
-        if answers.iter().all(Option::is_none) {
+        if repeated.iter().all(Option::is_none) {
             return Err(StoreError::Corrupt("it refuses records that follow on its head".into()));
         }
-        let (waiting, mut answers) = (std::mem::take(batch), answers.into_iter());
-        for submission in waiting {
-            match answers.next().flatten() {
+        for (submission, repeated) in std::mem::take(batch).into_iter().zip(repeated) {
+            match repeated {
                 None => batch.push(submission),
-                Some(answered) => {
-                    let _ = submission.answer.send(Ok(Committed { revision: answered.revision, refused: Vec::new() }));
+                Some(Answered { revision, .. }) => {
+                    let _ = submission.answer.send(Ok(vec![Committed { revision, refused: Vec::new() }]));
                 }
             }
         }

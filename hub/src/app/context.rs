@@ -1,5 +1,8 @@
 //! A context for the CLI, left ready for the user who started the hub.
-use std::path::Path;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use axle_transport::{
@@ -12,7 +15,13 @@ use crate::{auth::Role, authority::certificate_pem, config::Config};
 
 /// Writes the context at the first start, and again when the file knows nothing of this hub: after the file was lost,
 /// or for another user. A token is made only then.
-pub(super) fn leave(config: &Config, parts: &Parts, root: &Authority, first_start: bool) -> anyhow::Result<()> {
+pub(super) fn leave(
+    config: &Config,
+    parts: &Parts,
+    root: &Authority,
+    tls: SocketAddr,
+    first_start: bool,
+) -> anyhow::Result<()> {
     let path = match &config.context_file {
         Some(off) if off.as_os_str() == "off" => return Ok(()),
         Some(path) => path.clone(),
@@ -24,7 +33,9 @@ pub(super) fn leave(config: &Config, parts: &Parts, root: &Authority, first_star
             }
         },
     };
-    let hub = format!("https://{}", parts.advertised.first().map_or("", String::as_str));
+    // The user is on this machine, where the advertised name may mean nothing.
+    let address = if tls.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), tls.port()) } else { tls };
+    let hub = format!("https://{address}");
     let ca = certificate_pem(root.certificate());
     if !first_start && knows(&path, &hub, &ca) {
         return Ok(());
