@@ -107,7 +107,7 @@ pub struct Applied {
     origin: Option<Position>,
     /// Keys that changed, with what was there before.
     pub replaced: Vec<(Arc<Key>, Option<Entry>)>,
-    buried: Vec<(Arc<Key>, Uid)>,
+    buried: Vec<Arc<Key>>,
 }
 
 impl Contents {

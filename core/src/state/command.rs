@@ -80,6 +80,7 @@ pub enum Command {
 
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and most are the large one")]
 pub enum Decision {
     /// This record is to be written. What was left out of it is named.
     Write {

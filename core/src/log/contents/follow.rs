@@ -61,7 +61,7 @@ impl Contents {
 
     fn bury(&mut self, key: &Arc<Key>, uid: Uid, changed: u64, applied: &mut Applied) {
         self.tombstones.entry(key.clone()).or_default().push((uid, changed));
-        applied.buried.push((key.clone(), uid));
+        applied.buried.push(key.clone());
     }
 
     /// Takes back the delta that was applied last.
@@ -72,9 +72,10 @@ impl Contents {
                 None => self.objects.remove(&key),
             };
         }
-        for (key, uid) in applied.buried {
+        let undone = self.position.revision;
+        for key in applied.buried {
             if let Some(uids) = self.tombstones.get_mut(&key) {
-                uids.retain(|(buried, _)| *buried != uid);
+                uids.retain(|(_, changed)| *changed != undone);
                 if uids.is_empty() {
                     self.tombstones.remove(&key);
                 }
@@ -131,7 +132,8 @@ impl Contents {
             } else {
                 let buried = self.tombstones.get(key).into_iter().flatten();
                 let lately = buried.filter(|(_, changed)| *changed > from.revision);
-                changes.extend(lately.map(|(uid, _)| Change::Delete { key: (**key).clone(), uid: *uid }));
+                let uids: BTreeSet<Uid> = lately.map(|(uid, _)| *uid).collect();
+                changes.extend(uids.into_iter().map(|uid| Change::Delete { key: (**key).clone(), uid }));
             }
         }
         Some(Delta { from: from.revision, to: self.position, changes, origin: self.origin })
