@@ -6,7 +6,9 @@ use super::{
 };
 use crate::model::Uid;
 
-fn run(revisions: &[Ops]) -> (Contents, Vec<(Position, Vec<crate::model::Object>)>, Vec<Delta>) {
+type Past = Vec<(Position, Vec<crate::model::Object>)>;
+
+fn run(revisions: &[Ops]) -> (Contents, Past, Vec<Delta>) {
     let mut contents = start(1);
     let mut past = vec![(contents.position(), vec![])];
     let mut deltas = Vec::new();
