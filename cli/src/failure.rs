@@ -72,7 +72,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code, self.message)?;
-        for fault in &self.faults {
+        // One fault alone may be the message already.
+        for fault in self.faults.iter().filter(|fault| !self.message.ends_with(&fault.text)) {
             write!(f, "\n  {}: {}", fault.place, fault.text)?;
         }
         if !self.fix.is_empty() {

@@ -1,36 +1,7 @@
 //! Small things as people read and write them: durations, times, labels, counts.
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
-/// Reads `90s`, `10m`, `1h30m`, `250ms`, `2d`.
-///
-/// # Errors
-/// Says what is wanted.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || format!("{text:?} is not a duration: wanted numbers with units ms, s, m, h or d, such as 90s or 1h30m");
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit_and_rest = &rest[digits..];
-        let letters = unit_and_rest.len() - unit_and_rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
-        let milliseconds = match &unit_and_rest[..letters] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(wrong()),
-        };
-        let part = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-        rest = &unit_and_rest[letters..];
-    }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
-}
 
 /// Reads `key=value`.
 ///
@@ -110,17 +81,6 @@ pub(crate) fn port(protocol: &str, port: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read() {
-        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "10", "s", "-1s", "1 s", "1y", "99999999999999999999s", "18446744073709551615d", "µs"] {
-            let error = parse_duration(wrong).unwrap_err();
-            assert!(error.contains("wanted numbers with units"), "{error}");
-        }
-    }
 
     #[test]
     fn durations_and_times_are_written() {

@@ -33,6 +33,7 @@ use crate::{
     store::{self, Store},
     writer::Writer,
 };
+use doors::Doors;
 
 /// What the doors are made of.
 #[derive(Debug, Clone)]
@@ -131,9 +132,10 @@ impl App {
         let limits = Limits { drain: config.drain, ..Limits::default() };
         let tls = Acceptor::new(ServerTls::new(own.credentials())?, guard, limits.clone());
         let distribution = distribution(&parts, &config);
+        let Doors { tls: with_tls, local } = Doors::new(&parts, distribution)?;
         let servers = vec![
-            tokio::spawn(tls.serve(listener, doors::tls(&parts, distribution), doors.clone())),
-            tokio::spawn(Acceptor::plain(limits).serve(http_listener, doors::local(&parts), doors.clone())),
+            tokio::spawn(tls.serve(listener, with_tls, doors.clone())),
+            tokio::spawn(Acceptor::plain(limits).serve(http_listener, local, doors.clone())),
         ];
         let mut background = JoinSet::new();
         background.spawn(members.follow(store));

@@ -19,8 +19,11 @@ mod workloads;
 
 use std::sync::Arc;
 
-use axle_core::state::{Command, State};
-use tokio::sync::watch;
+use axle_core::{
+    model,
+    state::{Command, State},
+};
+use tokio_util::sync::CancellationToken;
 
 pub use problem::{Kind, Problem, Violation};
 
@@ -53,9 +56,12 @@ pub struct Parts {
     pub enroller: Arc<Enroller>,
     /// Where spokes reach the hub, as `host:port`.
     pub advertised: String,
+    /// Cancelled when the hub begins to stop: streams that never end by themselves end then.
+    pub stopping: CancellationToken,
 }
 
 /// The operations.
+#[derive(Debug)]
 pub struct Operations {
     replica: Arc<Replica>,
     writer: Writer,
@@ -63,6 +69,7 @@ pub struct Operations {
     live: Arc<Live>,
     enroller: Arc<Enroller>,
     advertised: String,
+    stopping: CancellationToken,
     mirror: Arc<Mirror>,
 }
 
@@ -70,10 +77,10 @@ impl Operations {
     /// Operations on these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { replica, writer, store, live, enroller, advertised } = parts;
+        let Parts { replica, writer, store, live, enroller, advertised, stopping } = parts;
         let mirror = Arc::new(Mirror::default());
         replica.follow(mirror.clone());
-        Arc::new(Self { replica, writer, store, live, enroller, advertised, mirror })
+        Arc::new(Self { replica, writer, store, live, enroller, advertised, stopping, mirror })
     }
 
     /// Whether the hub can do its work; why not.
@@ -84,14 +91,16 @@ impl Operations {
         self.replica.health().map_err(|why| Problem::new(Kind::Unavailable, "store_unavailable", why))
     }
 
-    /// What spokes say, and each time they say something new.
-    pub(crate) fn live(&self) -> &Arc<Live> {
-        &self.live
+    /// How many objects of each kind there are.
+    #[must_use]
+    pub fn objects(&self) -> Vec<(model::Kind, u64)> {
+        self.read(|state| model::Kind::ALL.map(|kind| (kind, state.list(kind).count() as u64)).to_vec())
     }
 
-    /// Each time the log moves on.
-    pub(crate) fn head(&self) -> watch::Receiver<axle_core::log::Position> {
-        self.replica.head()
+    /// Flow events lost on their way to the hub since it started.
+    #[must_use]
+    pub fn flows_lost(&self) -> u64 {
+        self.live.lost()
     }
 
     fn read<T>(&self, with: impl FnOnce(&State) -> T) -> T {

@@ -1,6 +1,7 @@
 //! `axle token`
 use std::time::Duration;
 
+use axle_core::duration;
 use axle_proto::v1::CreateTokenRequest;
 use clap::Subcommand;
 
@@ -15,7 +16,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         cluster: String,
         /// How long it may be used.
-        #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = format::parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
         ttl: Duration,
     },
 }

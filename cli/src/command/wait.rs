@@ -1,6 +1,7 @@
 //! `--wait`: until every node concerned has a revision in its kernel.
 use std::{fmt::Write as _, time::Duration};
 
+use axle_core::duration;
 use axle_proto::v1::{NodeAnswer, RevisionProgress, WatchRevisionRequest};
 use clap::Args;
 
@@ -19,7 +20,7 @@ pub(crate) struct Wait {
     #[arg(long)]
     pub(crate) wait: bool,
     /// Give up after this long, and name who is late (exit code 7).
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = format::parse_duration, requires = "wait")]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse, requires = "wait")]
     timeout: Duration,
 }
 

@@ -3,36 +3,63 @@ use std::sync::Arc;
 
 use axle_proto::v1::enrollment_server::EnrollmentServer;
 use axle_transport::sync::SyncServer;
-use axum::{
-    Router,
-    extract::Request,
-    middleware,
-    response::{IntoResponse, Response},
-};
-use http::{StatusCode, header};
-use serde_json::json;
+use axum::{Router, extract::Request, middleware, response::Response};
+use http::header;
 use tonic::{Status, service::Routes};
 
 use super::Parts;
-use crate::{auth, distribution::Distribution};
+use crate::{
+    auth,
+    distribution::Distribution,
+    grpc,
+    metrics::{self, Metrics},
+    operations::{self, Operations},
+    rest,
+};
 
 /// The largest enrolment request, in bytes.
 const MAX_ENROLMENT: usize = 64 * 1024;
 
-/// What is served with TLS: everything.
-pub(super) fn tls(parts: &Parts, distribution: Arc<Distribution>) -> Router {
-    let enrollment = EnrollmentServer::from_arc(parts.enroller.clone()).max_decoding_message_size(MAX_ENROLMENT);
-    let grpc = Routes::default().add_service(SyncServer::new(distribution)).add_service(enrollment);
-    gated(parts, grpc.into_axum_router().reset_fallback())
+/// What is served on each port.
+pub(super) struct Doors {
+    /// With TLS: everything but metrics.
+    pub(super) tls: Router,
+    /// On loopback without TLS: what people look at.
+    pub(super) local: Router,
 }
 
-/// What is served on loopback without TLS: what people look at.
-pub(super) fn local(parts: &Parts) -> Router {
-    gated(parts, Router::new())
+impl Doors {
+    pub(super) fn new(parts: &Parts, distribution: Arc<Distribution>) -> anyhow::Result<Self> {
+        let operations = operations(parts);
+        let metrics = Metrics::new(operations.clone());
+        let enrollment = EnrollmentServer::from_arc(parts.enroller.clone()).max_decoding_message_size(MAX_ENROLMENT);
+        let spokes = Routes::default().add_service(SyncServer::new(distribution)).add_service(enrollment);
+        let grpc = grpc::add_services(spokes, operations.clone())?.into_axum_router().reset_fallback();
+        let rest = rest::router(operations);
+        Ok(Self {
+            tls: gated(parts, &metrics, grpc.merge(rest.clone())),
+            local: gated(parts, &metrics, rest.merge(metrics.router())),
+        })
+    }
 }
 
-fn gated(parts: &Parts, router: Router) -> Router {
-    router.fallback(nowhere).layer(middleware::from_fn_with_state(parts.gate.clone(), auth::guard))
+fn operations(parts: &Parts) -> Arc<Operations> {
+    Operations::new(operations::Parts {
+        replica: parts.replica.clone(),
+        writer: parts.writer.clone(),
+        store: parts.store.clone(),
+        live: parts.live.clone(),
+        enroller: parts.enroller.clone(),
+        advertised: parts.advertised.first().cloned().unwrap_or_default(),
+        stopping: parts.stopping.clone(),
+    })
+}
+
+fn gated(parts: &Parts, metrics: &Arc<Metrics>, router: Router) -> Router {
+    router
+        .fallback(nowhere)
+        .layer(middleware::from_fn_with_state(parts.gate.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(metrics.clone(), metrics::count))
 }
 
 async fn nowhere(request: Request) -> Response {
@@ -40,9 +67,5 @@ async fn nowhere(request: Request) -> Response {
     if content.is_some_and(|content| content.starts_with("application/grpc")) {
         return Status::unimplemented("there is no such method in this version").into_http();
     }
-    let body = json!({
-        "type": "about:blank", "title": "Not Found", "status": 404, "code": "no_route",
-        "detail": "there is nothing at this path; the API is described at /api/v1/openapi.json",
-    });
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    rest::nowhere()
 }

@@ -23,17 +23,13 @@ export class Problem extends Error {
   }
 }
 
-async function request(path, options = {}) {
-  const headers = { authorization: `Bearer ${token() ?? ""}`, ...options.headers };
-  const response = await fetch(BASE + path, { ...options, headers });
+async function request(path, { headers, signal } = {}) {
+  const response = await fetch(BASE + path, { signal, headers: { authorization: `Bearer ${token() ?? ""}`, ...headers } });
   if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
   return response;
 }
 
 export const get = async (path) => (await request(path)).json();
-
-export const post = async (path, body) =>
-  (await request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
 
 /** Every item of a list, page by page. */
 export async function all(path, field) {

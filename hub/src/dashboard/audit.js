@@ -1,5 +1,5 @@
 // Who did what.
-import { h, section, table } from "/dom.js";
+import { h, section, table } from "/dashboard/dom.js";
 
 export function audit(root, fleet) {
   const body = h("div", {});

@@ -1,6 +1,6 @@
 // Which rule decides a flow, and why the rules before it do not.
-import * as api from "/api.js";
-import { h, pill, section, table } from "/dom.js";
+import * as api from "/dashboard/api.js";
+import { h, pill, section, table } from "/dashboard/dom.js";
 
 export function explain(root, fleet, query) {
   const names = h("datalist", { id: "workloads" });
@@ -20,9 +20,8 @@ export function explain(root, fleet, query) {
   );
   const ask = async (event) => {
     event?.preventDefault();
-    const request = Object.fromEntries(new FormData(form));
     try {
-      answer.replaceChildren(show(await api.post("/explain", { ...request, port: Number(request.port) })));
+      answer.replaceChildren(show(await api.get(`/explain?${new URLSearchParams(new FormData(form))}`)));
     } catch (error) {
       const details = (error.violations ?? []).map((each) => h("p", { class: "error" }, `${each.field}: got ${each.got}; wanted ${each.want}`));
       answer.replaceChildren(h("p", { class: "error", role: "alert" }, error.message), ...details);

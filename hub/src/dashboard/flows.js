@@ -1,5 +1,5 @@
 // Flows as their nodes report them.
-import { clock, h, pill, section, table } from "/dom.js";
+import { clock, h, pill, section, table } from "/dashboard/dom.js";
 
 const SHOWN = 150;
 

@@ -1,13 +1,13 @@
 // The dashboard: what it knows of the fleet, kept live, and which view of it is shown.
-import * as api from "/api.js";
-import { h } from "/dom.js";
-import { audit } from "/audit.js";
-import { explain } from "/explain.js";
-import { flows } from "/flows.js";
-import { overview } from "/overview.js";
-import { policies } from "/policies.js";
-import { services } from "/services.js";
-import { workloads } from "/workloads.js";
+import * as api from "/dashboard/api.js";
+import { h } from "/dashboard/dom.js";
+import { audit } from "/dashboard/audit.js";
+import { explain } from "/dashboard/explain.js";
+import { flows } from "/dashboard/flows.js";
+import { overview } from "/dashboard/overview.js";
+import { policies } from "/dashboard/policies.js";
+import { services } from "/dashboard/services.js";
+import { workloads } from "/dashboard/workloads.js";
 
 const VIEWS = [
   ["", "Overview", overview],
@@ -109,7 +109,7 @@ function start() {
   element("nav").hidden = false;
   draw();
   const { signal } = session;
-  api.follow("/status/stream", {
+  api.follow("/status", {
     signal,
     onstate: live,
     onitem: (status) => {
@@ -143,7 +143,7 @@ function login(why) {
     h(
       "form",
       { class: "login", onsubmit: submit },
-      h("img", { src: "/icon.svg", alt: "", width: 56, height: 56 }),
+      h("img", { src: "/dashboard/icon.svg", alt: "", width: 56, height: 56 }),
       h("h1", {}, "Axle"),
       h("label", { for: "token" }, "Access token"),
       field,

@@ -1,5 +1,5 @@
 // How the fleet is: the wheel of clusters and nodes, the numbers that matter, every node with what its kernel holds.
-import { ago, count, h, labels, pill, section, svg, table } from "/dom.js";
+import { ago, count, h, labels, pill, section, svg, table } from "/dashboard/dom.js";
 
 /** How a node stands: tone and words. */
 export function standing(node) {

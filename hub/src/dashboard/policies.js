@@ -1,5 +1,5 @@
 // Every policy with its document.
-import { count, h, pill, section, table } from "/dom.js";
+import { count, h, pill, section, table } from "/dashboard/dom.js";
 
 export function policies(root, fleet) {
   const open = new Set();

@@ -1,5 +1,5 @@
 // Global services, their exports and backends.
-import { h, pill, section, table } from "/dom.js";
+import { h, pill, section, table } from "/dashboard/dom.js";
 
 export function services(root, fleet) {
   const body = h("div", {});

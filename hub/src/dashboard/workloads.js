@@ -1,5 +1,5 @@
 // Running workloads with identity and addresses.
-import { h, labels, pill, section, table } from "/dom.js";
+import { h, labels, pill, section, table } from "/dashboard/dom.js";
 
 export function workloads(root, fleet) {
   const filter = h("input", { type: "search", placeholder: "Filter by cluster, namespace, name, label or address", "aria-label": "Filter" });

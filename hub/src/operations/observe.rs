@@ -25,7 +25,7 @@ impl Operations {
         }
         let cluster = self.read(|state| named_cluster(state, &request.cluster))?;
         let mut flows = self.live.flows();
-        let replica = Arc::clone(&self.replica);
+        let (replica, stopping) = (Arc::clone(&self.replica), self.stopping.clone());
         let (sender, receiver) = mpsc::channel(BUFFER);
         tokio::spawn(async move {
             let mut dropped = 0;
@@ -33,6 +33,7 @@ impl Operations {
                 let flow = tokio::select! {
                     flow = flows.recv() => flow,
                     () = sender.closed() => return,
+                    () = stopping.cancelled() => return,
                 };
                 match flow {
                     Ok(flow) if wanted(&flow, cluster, &request) => {

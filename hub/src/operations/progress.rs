@@ -42,7 +42,13 @@ impl Operations {
         };
         let timeout = (request.timeout_ms > 0).then(|| Duration::from_millis(request.timeout_ms));
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(watch.run(Arc::clone(&self.live), timeout, sender));
+        let (live, stopping) = (Arc::clone(&self.live), self.stopping.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch.run(live, timeout, sender) => {}
+                () = stopping.cancelled() => {}
+            }
+        });
         Ok(ReceiverStream::new(receiver))
     }
 

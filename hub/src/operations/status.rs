@@ -1,4 +1,6 @@
 //! How the fleet is.
+use std::{sync::Arc, time::Duration};
+
 use axle_core::{log::Position, model::Uid};
 use axle_proto::{
     convert::refusal_from_wire,
@@ -6,6 +8,9 @@ use axle_proto::{
         Capacity, ClusterStatus, FleetStatus, NodeStatus, NodeStatusView, PositionView, Refusal, RefusalView, TableUse,
     },
 };
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Operations, text, workloads::cluster_names};
 use crate::live::Spoke;
@@ -22,6 +27,39 @@ impl Operations {
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         FleetStatus { version: env!("CARGO_PKG_VERSION").into(), head: Some(position(&head)), clusters }
+    }
+}
+
+/// A status at most this often: nobody reads faster.
+const PACE: Duration = Duration::from_millis(200);
+/// A status at least this often, for the times in it.
+const REFRESH: Duration = Duration::from_secs(5);
+
+impl Operations {
+    /// How every cluster and node is, now and whenever it changes.
+    #[must_use]
+    pub fn watch_status(self: &Arc<Self>) -> ReceiverStream<FleetStatus> {
+        let (sender, receiver) = mpsc::channel(1);
+        let (mut changes, mut head) = (self.live.changes(), self.replica.head());
+        let operations = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                changes.borrow_and_update();
+                head.borrow_and_update();
+                if sender.send(operations.status()).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PACE).await;
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() { return },
+                    changed = head.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep(REFRESH) => {}
+                    () = sender.closed() => return,
+                    () = operations.stopping.cancelled() => return,
+                }
+            }
+        });
+        ReceiverStream::new(receiver)
     }
 }
 
