@@ -188,6 +188,7 @@ async fn start_node(
         addresses: settings.node_addresses.clone(),
         labels: settings.node_labels.clone(),
         pins: settings.pins.clone(),
+        cgroup: settings.cgroup.clone(),
         heartbeat: settings.heartbeat,
         rescan: settings.rescan,
         beside_relay: relay.is_some(),

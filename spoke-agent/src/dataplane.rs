@@ -30,7 +30,7 @@ pub use flows::{Collected, Timeouts};
 pub use judge::Judged;
 pub use offline::{Cleaned, Pinned, bypass, cleanup, pinned};
 pub use plane::{DataPlane, Gate};
-pub use service::{Calls, ServicePlane, ServiceSettings};
+pub use service::{Calls, ServicePlane, ServiceSettings, detach_services};
 pub use settings::Settings;
 pub use status::{Status, Tally, WorkloadStatus};
 

@@ -41,7 +41,7 @@ use crate::{
     upstream::{Above, LinkParts, Sent, is_up, keep_connected},
 };
 pub use addresses::own_addresses;
-use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Work};
+use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Translating, Translation, Work};
 use flows::{Attributor, FlowQueue};
 use follower::EnforcementFollower;
 use local::LocalInventory;
@@ -59,6 +59,8 @@ pub struct NodeSetup {
     pub labels: Labels,
     /// Where programs and maps are pinned.
     pub pins: PathBuf,
+    /// The workloads' cgroup, where services are translated.
+    pub cgroup: Option<PathBuf>,
     /// How often each side of a session says that it is alive.
     pub heartbeat: Duration,
     /// How often the machine's own addresses are looked at.
@@ -100,7 +102,9 @@ impl Node {
         let log = SharedLog::new(log);
 
         let plane = DataPlane::open(Settings::new(&setup.pins))?;
-        let (enforcer, damage) = Enforcer::new(place.clone(), plane, &state.held_back())?;
+        let translating =
+            Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
+        let (enforcer, damage) = Enforcer::new(place.clone(), plane, translating, &state.held_back())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the policies held back"));
         let (queue, flow_source) = flows::queue();
         let (events_sender, events) = oneshot::channel();

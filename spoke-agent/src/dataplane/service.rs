@@ -213,6 +213,21 @@ impl ServicePlane {
     }
 }
 
+/// Takes the programs away that are pinned: calls of services are no longer translated.
+///
+/// # Errors
+/// [`Error::Pins`] if a pin cannot be removed.
+pub fn detach_services(pins: &Path) -> Result<(), Error> {
+    for hook in HOOKS {
+        pins::remove(&link_path(pins, hook))?;
+    }
+    Ok(())
+}
+
+fn link_path(pins: &Path, hook: &str) -> PathBuf {
+    pins.join("links").join(format!("service_{hook}"))
+}
+
 fn load(pins: &Path, settings: &ServiceSettings) -> Result<Ebpf, Error> {
     let paths = PINNED.map(|name| (name, pins::map(pins, name)));
     let mut loader = EbpfLoader::new();
@@ -234,8 +249,7 @@ fn attach(object: &mut Ebpf, hook: &str, cgroup: &File, path: &Path, pins: &Path
         .and_then(|id| program.take_link(id))
         .map_err(|error| cgroup_error(path)(io::Error::other(load::chain(&error))))?;
     let link = FdLink::try_from(link).map_err(|error| cgroup_error(path)(io::Error::other(error)))?;
-    let links = pins.join("links");
-    let (place, aside) = (links.join(format!("service_{hook}")), links.join(format!("service_{hook}_new")));
+    let (place, aside) = (link_path(pins, hook), link_path(pins, &format!("{hook}_new")));
     pins::remove(&aside)?;
     link.pin(&aside).map_err(|error| Error::Load(load::chain(&error)))?;
     fs::rename(&aside, &place).map_err(|source| Error::Pins { path: place, source, fix: "remove it by hand" })

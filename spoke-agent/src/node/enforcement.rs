@@ -5,6 +5,7 @@ mod enforcer;
 mod held;
 mod policies;
 mod thread;
+mod translating;
 mod writes;
 
 use std::sync::{
@@ -21,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use enforcer::Enforcer;
 pub use thread::{Enforcement, start};
+pub use translating::{Translating, Translation};
 pub use writes::WriteCounts;
 
 use crate::{
@@ -121,6 +123,8 @@ pub struct Enforced {
     pub writes: WriteCounts,
     /// How often the tables were built anew, as at the start.
     pub rebuilds: u64,
+    /// Calls of services by what became of them, where they are translated.
+    pub calls: Option<dataplane::Calls>,
     /// Counts what became of packets, for metrics.
     pub tallies: Vec<dataplane::Tally>,
 }

@@ -71,6 +71,17 @@ fn render_node(page: &mut Page, node: &NodeStatus, enforced: &Enforced) {
     for one in &node.capacity {
         page.sample("axle_agent_table_capacity", &[("table", &one.table)], one.limit);
     }
+    if let Some(calls) = enforced.calls {
+        page.head("axle_agent_service_calls_total", "Calls of services by what became of them.", "counter");
+        for (outcome, count) in [
+            ("translated", calls.translated),
+            ("no_backend", calls.no_backend),
+            ("no_service", calls.no_service),
+            ("no_memory", calls.no_memory),
+        ] {
+            page.sample("axle_agent_service_calls_total", &[("outcome", outcome)], count);
+        }
+    }
     page.head("axle_agent_packets_total", "Packets by what became of them, seen from the workload.", "counter");
     for tally in &enforced.tallies {
         let (outcome, direction) = (format!("{:?}", tally.outcome), format!("{:?}", tally.direction));

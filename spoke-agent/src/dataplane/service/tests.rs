@@ -243,6 +243,11 @@ fn a_restart_interrupts_nothing() {
     assert_eq!(plane.calls().unwrap().translated, 3, "counters go on");
     let links = fs::read_dir(place.pins().join("links")).unwrap().count();
     assert_eq!(links, HOOKS.len(), "the old links are gone");
+    detach_services(&place.pins()).unwrap();
+    assert!(
+        TcpStream::connect_timeout(&service, Duration::from_millis(100)).is_err(),
+        "nothing is translated any more"
+    );
 }
 
 #[test]

@@ -21,7 +21,9 @@ use axle_core::{
     refusal::{Refusal, code},
 };
 
-use super::{Enforced, Place, Revision, WriteCounts, attaching::Attaching, policies::Policies};
+use super::{
+    Enforced, Place, Revision, WriteCounts, attaching::Attaching, policies::Policies, translating::Translating,
+};
 use crate::{
     clock,
     dataplane::{self, DataPlane, Events},
@@ -42,6 +44,7 @@ pub struct Enforcer {
     policies: Policies,
     endpoints: BTreeMap<Uid, Endpoint>,
     attaching: Attaching,
+    translating: Translating,
     /// The hub's position that the compiler holds; the kernel too, unless `broken`.
     reached: Option<Position>,
     applied: Option<Position>,
@@ -59,7 +62,12 @@ impl Enforcer {
     ///
     /// # Errors
     /// If that cannot be read.
-    pub fn new(place: Place, plane: DataPlane, held: &Path) -> std::io::Result<(Self, Option<String>)> {
+    pub fn new(
+        place: Place,
+        plane: DataPlane,
+        translating: Translating,
+        held: &Path,
+    ) -> std::io::Result<(Self, Option<String>)> {
         let (policies, damage) = Policies::open(held)?;
         let enforcer = Self {
             compiler: new_compiler(&place, plane.limits()),
@@ -68,6 +76,7 @@ impl Enforcer {
             policies,
             endpoints: BTreeMap::new(),
             attaching: Attaching::default(),
+            translating,
             reached: None,
             applied: None,
             broken: None,
@@ -94,6 +103,7 @@ impl Enforcer {
         self.reached = Some(origin);
         self.broken = Some("the tables are not built yet".into());
         self.mend();
+        self.translating.begin(&others);
         self.retry_refused();
         self.policies.store();
     }
@@ -127,6 +137,8 @@ impl Enforcer {
             let changes: Vec<Change> = others.iter().chain(&policies).cloned().collect();
             self.carry_out(&changes, &policies);
         }
+        // After the tables: a backend that sockets are led to has its entry.
+        self.translating.revise(&others);
         if revision.origin.is_some() {
             self.reached = revision.origin;
         }
@@ -279,6 +291,7 @@ impl Enforcer {
             self.retry = None;
         }
         self.attach();
+        self.translating.retry();
         if let (None, Err(error)) = (&self.broken, self.plane.collect()) {
             tracing::warn!(%error, "idle flows cannot be collected");
         }
@@ -310,6 +323,7 @@ impl Enforcer {
         let status = self.plane.status().ok();
         let bypass = status.as_ref().and_then(|status| status.bypass);
         let mut problems: Vec<String> = self.broken.iter().chain(&self.shortage).cloned().collect();
+        problems.extend(self.translating.problem());
         if self.bypass_noted && bypass.is_none() {
             problems.push("policy was bypassed on this node since the agent started".into());
         }
@@ -325,6 +339,7 @@ impl Enforcer {
             problems,
             writes: self.writes,
             rebuilds: self.rebuilds,
+            calls: self.translating.calls(),
             tallies: status.map(|status| status.tallies).unwrap_or_default(),
         }
     }

@@ -1,0 +1,124 @@
+//! Services in step with the log: which service addresses the kernel turns into which backends.
+use std::path::PathBuf;
+
+use axle_core::{
+    log::Change,
+    model::{Resource, Uid},
+    service::Services,
+};
+use ipnet::IpNet;
+
+use crate::dataplane::{self, Calls, ServicePlane, ServiceSettings, detach_services};
+
+/// Where services are translated.
+#[derive(Debug, Clone)]
+pub struct Translation {
+    /// The node's cluster.
+    pub cluster: Uid,
+    /// The workloads' cgroup; without one nothing is translated.
+    pub cgroup: Option<PathBuf>,
+    /// Where the programs are pinned.
+    pub pins: PathBuf,
+}
+
+/// See the module. What goes wrong leaves the programs of before in force, and is tried again with every change and tick.
+pub struct Translating {
+    settings: Translation,
+    services: Services,
+    ranges: Vec<IpNet>,
+    plane: Option<ServicePlane>,
+    /// Why the kernel is not in step.
+    broken: Option<String>,
+    begun: bool,
+}
+
+impl Translating {
+    /// Leaves the kernel alone until [`Translating::begin`].
+    #[must_use]
+    pub fn new(settings: Translation) -> Self {
+        let services = Services::new(settings.cluster);
+        Self { settings, services, ranges: Vec::new(), plane: None, broken: None, begun: false }
+    }
+
+    /// Takes the first complete state.
+    pub(super) fn begin(&mut self, objects: &[Change]) {
+        self.services.apply(objects);
+        self.note_ranges(objects);
+        self.begun = true;
+        self.mend();
+    }
+
+    /// Takes the next changes.
+    pub(super) fn revise(&mut self, changes: &[Change]) {
+        let differ = self.services.apply(changes);
+        let moved = self.note_ranges(changes);
+        let Some(plane) = self.plane.as_mut().filter(|_| self.broken.is_none()) else { return self.retry() };
+        let ranges = if moved { plane.set_ranges(self.ranges.clone()) } else { Ok(()) };
+        if let Err(error) = ranges.and_then(|()| plane.apply(&differ)) {
+            self.fail(&error);
+        }
+    }
+
+    /// Tries again what failed.
+    pub(super) fn retry(&mut self) {
+        if self.begun && self.broken.is_some() {
+            self.mend();
+        }
+    }
+
+    /// What is wrong, for people.
+    pub(super) fn problem(&self) -> Option<String> {
+        let unused = || self.services.frontends().next().is_none();
+        match (&self.broken, &self.settings.cgroup) {
+            (Some(why), _) => Some(format!("services are not up to date on this node: {why}")),
+            (None, None) if self.begun && !unused() => {
+                Some("services are not translated on this node: it was given no cgroup (--cgroup)".into())
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// Calls of services by what became of them.
+    pub(super) fn calls(&self) -> Option<Calls> {
+        self.plane.as_ref()?.calls().ok()
+    }
+
+    /// Puts everything in force anew.
+    fn mend(&mut self) {
+        let Translation { cgroup, pins, .. } = self.settings.clone();
+        let done = match cgroup {
+            Some(cgroup) => {
+                let settings = ServiceSettings { ranges: self.ranges.clone(), ..ServiceSettings::new(cgroup) };
+                ServicePlane::start(&pins, settings, self.services.frontends()).map(|plane| self.plane = Some(plane))
+            }
+            // An agent before this one may have had one: nobody would keep its backends up to date.
+            None => detach_services(&pins),
+        };
+        match done {
+            Ok(()) => self.broken = None,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &dataplane::Error) {
+        let why = error.to_string();
+        if self.broken.as_ref() != Some(&why) {
+            tracing::error!(error = %why, "the kernel does not take the services; what was in force before stays");
+        }
+        self.broken = Some(why);
+    }
+
+    /// Notes where service addresses come from; says whether that changed.
+    fn note_ranges(&mut self, changes: &[Change]) -> bool {
+        let fleet = changes.iter().find_map(|change| match change {
+            Change::Put(object) => match &*object.resource {
+                Resource::Fleet(fleet) => Some(vec![IpNet::V4(fleet.vip4), IpNet::V6(fleet.vip6)]),
+                _ => None,
+            },
+            Change::Delete { .. } => None,
+        });
+        let moved = fleet.as_ref().is_some_and(|fleet| *fleet != self.ranges);
+        self.ranges = fleet.unwrap_or_else(|| self.ranges.clone());
+        moved
+    }
+}
