@@ -2,8 +2,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axle_core::{
-    log::{Contents, Delta, Position, Record, Snapshot},
-    model::Uid,
+    log::{Change, Contents, Delta, Position, Record, Snapshot},
+    model::{Kind, Uid},
     refusal::Refusal,
     session::{Ack, Heartbeat, Intake, Limits},
     state::{Command, State},
@@ -28,6 +28,9 @@ const LIMITS: Limits = Limits { objects: 500_000, bytes: 512 << 20 };
 /// When a spoke that could not be served comes again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The session of each cluster: ended when a newer one begins, and when the cluster is removed.
+type Sessions = Arc<Mutex<HashMap<Uid, CancellationToken>>>;
+
 /// Serves every relay. All clusters have equal rights for now, so there is one view, encoded once.
 pub struct Distribution {
     view: Arc<View>,
@@ -36,8 +39,7 @@ pub struct Distribution {
     members: Arc<Members>,
     live: Arc<Live>,
     heartbeat: Duration,
-    /// The session of each cluster, to end it when a newer one begins.
-    sessions: Mutex<HashMap<Uid, CancellationToken>>,
+    sessions: Sessions,
     stop: CancellationToken,
 }
 
@@ -53,8 +55,8 @@ impl Distribution {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let view = View::new(Contents::default(), ViewSettings::default());
-        let sessions = Mutex::default();
-        replica.follow(Arc::new(Feed { view: view.clone(), live: live.clone() }));
+        let sessions = Sessions::default();
+        replica.follow(Arc::new(Feed { view: view.clone(), live: live.clone(), sessions: sessions.clone() }));
         Arc::new(Self { view, writer, replica, members, live, heartbeat, sessions, stop })
     }
 
@@ -69,6 +71,16 @@ impl Distribution {
 struct Feed {
     view: Arc<View>,
     live: Arc<Live>,
+    sessions: Sessions,
+}
+
+impl Feed {
+    fn removed(&self, cluster: Uid) {
+        if let Some(session) = self.sessions.lock().remove(&cluster) {
+            session.cancel();
+        }
+        self.live.forget(cluster);
+    }
 }
 
 impl Follower for Feed {
@@ -80,10 +92,10 @@ impl Follower for Feed {
                 return self.restarted(state);
             }
             for change in &record.changes {
-                if let axle_core::log::Change::Delete { key, uid } = change
-                    && key.kind == axle_core::model::Kind::Cluster
+                if let Change::Delete { key, uid } = change
+                    && key.kind == Kind::Cluster
                 {
-                    self.live.forget(*uid);
+                    self.removed(*uid);
                 }
             }
         }

@@ -82,6 +82,7 @@ impl Live {
     /// A spoke's session begins.
     #[must_use]
     pub fn join(self: &Arc<Self>, cluster: Uid) -> Connection {
+        self.spokes.write().entry(cluster).or_default();
         self.update(cluster, |spoke| spoke.sessions += 1);
         Connection { live: Arc::clone(self), cluster }
     }
@@ -140,12 +141,12 @@ impl Live {
         }
     }
 
+    /// Changes what is known of a spoke; one that was forgotten stays so, whatever its last session still says.
     fn update(&self, cluster: Uid, change: impl FnOnce(&mut Known)) {
-        let mut spokes = self.spokes.write();
-        let spoke = spokes.entry(cluster).or_default();
-        spoke.heard = Some(Instant::now());
-        change(spoke);
-        drop(spokes);
+        if let Some(spoke) = self.spokes.write().get_mut(&cluster) {
+            spoke.heard = Some(Instant::now());
+            change(spoke);
+        }
         self.tick();
     }
 
@@ -166,7 +167,7 @@ impl Connection {
     /// Where the driver of its sessions counts how they began.
     #[must_use]
     pub fn counters(&self) -> Arc<SessionCounters> {
-        self.live.spokes.write().entry(self.cluster).or_default().counters.clone()
+        self.live.spokes.read().get(&self.cluster).map(|spoke| spoke.counters.clone()).unwrap_or_default()
     }
 
     /// Its relay's copy has reached this revision.
