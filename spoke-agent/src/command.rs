@@ -2,7 +2,6 @@
 mod arguments;
 mod bypass;
 mod cleanup;
-mod duration;
 mod failure;
 mod join;
 mod run;
@@ -13,7 +12,6 @@ mod token;
 use clap::Parser;
 
 pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, Role, RunArguments};
-pub use duration::parse_duration;
 pub use failure::{Exit, Failure};
 
 /// Parses the process's arguments, does what they say and returns the exit code.

@@ -5,10 +5,8 @@ use std::{
     time::Duration,
 };
 
-use axle_core::model::Name;
+use axle_core::{duration, model::Name};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use super::parse_duration;
 
 /// Axle's agent: joins a machine to the mesh, keeps its policy in force in the kernel, and answers for it.
 #[derive(Debug, Parser)]
@@ -117,13 +115,13 @@ pub struct RunArguments {
     #[arg(long, env = "AXLE_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7081", value_parser = parse_http)]
     pub http_listen: HttpListen,
     /// How often each side of a session says that it is alive.
-    #[arg(long, env = "AXLE_HEARTBEAT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, env = "AXLE_HEARTBEAT", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub heartbeat: Duration,
     /// Relay: how long the certificates live that it gives to nodes.
-    #[arg(long, env = "AXLE_CERTIFICATE_LIFETIME", value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    #[arg(long, env = "AXLE_CERTIFICATE_LIFETIME", value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
     pub certificate_lifetime: Duration,
     /// How often the inventory is read again even if nothing seemed to change.
-    #[arg(long, env = "AXLE_RESCAN", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, env = "AXLE_RESCAN", value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub rescan: Duration,
     /// How log lines look. What is logged: `AXLE_LOG`, such as `info` or `axle_agent=debug`.
     #[arg(long, env = "AXLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -180,7 +178,7 @@ pub struct BypassArguments {
     #[command(flatten)]
     pub state: StateDirectory,
     /// For how long; at most 24 h.
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, required_unless_present = "off")]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_span, required_unless_present = "off")]
     pub period: Option<Duration>,
     /// Ends a bypass at once.
     #[arg(long, conflicts_with = "period")]
@@ -223,7 +221,7 @@ pub struct TokenCreateArguments {
     #[arg(long, value_name = "NAME")]
     pub node: Name,
     /// How long the token is good.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_span)]
     pub ttl: Duration,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -237,6 +235,12 @@ pub enum HttpListen {
     Off,
     /// There.
     At(SocketAddr),
+}
+
+/// A span of at least a second.
+fn parse_span(text: &str) -> Result<Duration, String> {
+    let span = duration::parse(text)?;
+    if span.as_secs() == 0 { Err(format!("{text:?} is too short: at least 1s")) } else { Ok(span) }
 }
 
 fn parse_http(text: &str) -> Result<HttpListen, String> {
