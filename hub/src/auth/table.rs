@@ -85,8 +85,8 @@ pub fn grpc_rule(path: &str) -> Option<&'static Rule> {
 pub fn http_rule(method: &str, route: &str) -> Option<&'static Rule> {
     // Who may GET may ask for the headers alone.
     let method = if method == "HEAD" { "GET" } else { method };
-    let same = |known: &&str| known.split_once(' ') == Some((method, route));
-    RULES.iter().find(|rule| rule.http.iter().any(|known| same(known)))
+    let wanted = Some((method, route));
+    RULES.iter().find(|rule| rule.http.iter().any(|known| known.split_once(' ') == wanted))
 }
 
 /// The methods that some rule names for a route.

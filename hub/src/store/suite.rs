@@ -1,17 +1,19 @@
 //! What every store must do: one suite, run on a real SQLite file and on a real Postgres.
+mod script;
+
 use std::{path::PathBuf, sync::Arc};
 
 use axle_core::{
-    log::{Delta, Position, Record},
-    model::{Cluster, Endpoint, Fleet, Key, Kind, Name, Resource, Scope, Uid},
-    state::{Command, Decision, Request, State},
+    log::{Position, Record},
+    model::{Key, Kind, Scope, Uid},
+    state::Command,
 };
-use axle_proto::convert::{Wire, object};
 use axle_tests::postgres::Postgres;
 use sqlx::Row as _;
 use tempfile::TempDir;
 
 use super::*;
+use script::{Script, cluster, name};
 
 /// A place for fresh databases of one kind.
 struct Ground {
@@ -76,84 +78,6 @@ async fn suite(ground: Ground) {
     a_newer_database_is_refused(&ground).await;
 }
 
-/// Writes records as the hub does, without a store.
-struct Script {
-    state: State,
-    drawn: u8,
-}
-
-impl Script {
-    fn new(epoch: Uid) -> Self {
-        Self { state: State::new(epoch), drawn: 0 }
-    }
-
-    fn run(&mut self, command: Command, request_id: &str) -> Record {
-        self.drawn += 1;
-        let request = Request {
-            command,
-            actor: "user:test".into(),
-            request_id: request_id.into(),
-            time_ms: 1_700_000_000_000,
-            entropy: [self.drawn; 32],
-        };
-        match self.state.decide(&request, &Wire).unwrap() {
-            Decision::Write { record, .. } => {
-                let _ = self.state.apply(&record).unwrap();
-                record
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn begin(&mut self) -> Record {
-        let fleet = Fleet {
-            vip4: "240.64.0.0/16".parse().unwrap(),
-            vip6: "fd61::/64".parse().unwrap(),
-            excluded_label_keys: vec!["hash".into()],
-        };
-        self.run(Command::Begin { fleet }, "")
-    }
-
-    fn add(&mut self, number: u8) -> (Uid, Record) {
-        let name = Name::new(format!("c{number}")).unwrap();
-        let record = self.run(Command::AddCluster { cluster: cluster(number) }, "");
-        (self.state.cluster(&name).unwrap().0, record)
-    }
-
-    fn endpoint(&mut self, cluster: Uid, number: u8) -> Record {
-        let uid = Uid([number; 16]);
-        let endpoint = Endpoint {
-            namespace: name("shop"),
-            name: name("web"),
-            node: name("n1"),
-            service_account: "default".into(),
-            labels: [("app".to_string(), "web".to_string())].into(),
-            addresses: vec![format!("10.1.0.{number}").parse().unwrap()],
-            named_ports: Vec::new(),
-            started_ms: 1,
-            ready: true,
-        };
-        let object = object(Resource::Endpoint(endpoint), Scope::Cluster(cluster), uid, 1);
-        let before = self.state.intake(cluster).unwrap_or(Position { epoch: Uid([9; 16]), ..Position::default() });
-        let delta = Delta::next(&before, vec![axle_core::log::Change::Put(object)], None);
-        self.run(Command::TakeDelta { cluster, delta }, "")
-    }
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
-fn cluster(number: u8) -> Cluster {
-    Cluster {
-        name: name(&format!("c{number}")),
-        region: "north".into(),
-        labels: [("env".to_string(), "test".to_string())].into(),
-        prefixes: vec![format!("10.{number}.0.0/16").parse().unwrap()],
-        default_action: axle_core::model::Action::Accept,
-    }
-}
-
 /// A store with an epoch begun, and a script that stands where it stands.
 async fn begun(url: &str) -> (Arc<dyn Store>, Script) {
     let store = open(url).await.unwrap();
@@ -210,7 +134,7 @@ async fn an_append_from_elsewhere_writes_nothing(ground: &Ground) {
         Position { revision: 1, ..from },
         Position { hash: axle_core::log::Hash([1; 32]), ..from },
     ] {
-        assert!(!append(&*store, wrong, &[record.clone()]).await);
+        assert!(!append(&*store, wrong, std::slice::from_ref(&record)).await);
     }
     assert_eq!(store.head().await.unwrap().unwrap(), from);
     assert!(store.load(10).await.unwrap().objects.is_empty());

@@ -157,7 +157,7 @@ fn only_the_key_of_a_request_counts() {
     assert!(!parsed.is_ca());
     let names = &parsed.subject_alternative_name().unwrap().unwrap().value.general_names;
     assert_eq!(names.len(), 1);
-    assert_eq!(check(&root, &[leaf.clone()], SystemTime::now()).unwrap().principal, Principal::Relay(A));
+    assert_eq!(check(&root, std::slice::from_ref(&leaf), SystemTime::now()).unwrap().principal, Principal::Relay(A));
     assert_eq!(public.fingerprint(), sha256(parsed.public_key().raw));
 }
 
