@@ -1,12 +1,47 @@
 //! From objects to tables: which writes make the packet path of one node decide as the policies say.
+//!
+//! ```text
+//! objects ─ nouns ┬ peers: workloads by profile ─┐                              ┌ ports: port classes
+//!                 ├ places: addresses, prefixes ─┼ atoms of an address = class ─┤
+//!                 └ policies ─ codes ─ programs ─┘ (what rules in force ask)    └ draft: rows, blocks, slots
+//! ```
+//! An update takes objects over, finds what they touch (each of the boxes knows), and drafts the writes; only a draft
+//! that fits is carried out.
+mod atom;
+mod attribute;
+mod changes;
+mod classes;
+mod code;
+mod digest;
+mod draft;
+mod entries;
+mod image;
+mod index;
+mod intern;
+mod locals;
+mod moves;
+mod nouns;
+mod peers;
+mod places;
+mod plan;
+mod policies;
+mod ports;
+mod portset;
+mod sight;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use crate::{
     log::Change,
     model::{Key, Name, Uid},
-    policy::{
-        decision::Ruling,
-        tables::{Direction, Limits, Local, Plan, PortTable, Slot},
-    },
+    policy::tables::{Limits, Local, Plan, SLOT_DENY, Slot, Write},
 };
+use changes::is_of_policy;
+use code::ProgramId;
+use digest::{Meaning, Sum};
+use image::{DEAD, Numbers};
 
 /// Whose tables these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +74,14 @@ pub struct Refusal {
 /// What can be refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// A policy of the update: none of the update's policy changes takes effect, the versions before stay in force.
+    /// A policy of this or an earlier update: none of that update's policy changes takes effect, the versions before
+    /// stay in force. It is tried again with every further update and named each time until it fits.
     Policy {
         /// Its name.
         key: Key,
         /// Its incarnation.
         uid: Uid,
-        /// The revision that wrote it.
+        /// The revision that wrote it; 0 if it was to be removed.
         revision: u64,
     },
     /// Something that cannot be turned away, such as workloads: what does not fit is denied, never let through.
@@ -89,63 +125,220 @@ pub struct LocalWorkload {
 /// How full the tables are, in the fields of [`Limits`].
 pub type Usage = Limits;
 
+/// How strictly a plan must fit.
+#[derive(Debug)]
+pub(super) struct Fit {
+    denies: bool,
+    shortages: Vec<Shortage>,
+}
+
+impl Fit {
+    /// Everything must fit, or nothing is done.
+    fn whole() -> Self {
+        Self { denies: false, shortages: Vec::new() }
+    }
+
+    /// What does not fit is denied.
+    fn denying() -> Self {
+        Self { denies: true, shortages: Vec::new() }
+    }
+
+    fn denies(&self) -> bool {
+        self.denies
+    }
+
+    fn is_short(&self) -> bool {
+        !self.shortages.is_empty()
+    }
+
+    /// Where something does not fit: `denied`, which lets nothing through, if that will do.
+    fn or<T>(&mut self, shortage: Shortage, denied: T) -> Result<T, Shortage> {
+        if !self.denies {
+            return Err(shortage);
+        }
+        match self.shortages.iter_mut().find(|known| known.what == shortage.what) {
+            Some(known) => *known = shortage,
+            None => self.shortages.push(shortage),
+        }
+        Ok(denied)
+    }
+}
+
 /// Keeps the tables of one node in step with the objects that it knows.
 #[derive(Debug)]
 pub struct Compiler {
     context: Context,
     limits: Limits,
+    nouns: nouns::Nouns,
+    peers: peers::Peers,
+    places: places::Places,
+    policies: policies::Policies,
+    locals: BTreeMap<Uid, locals::LocalState>,
+    /// Workloads whose policies may have changed.
+    dirty: BTreeSet<Uid>,
+    /// Numbers of workloads that are gone.
+    departed: Vec<Local>,
+    ports: ports::Ports,
+    classes: classes::Classes,
+    image: image::Image,
+    slots: HashMap<ProgramId, Slot>,
+    meanings: HashMap<ProgramId, Meaning>,
+    local_ids: Numbers,
+    /// Entries of IPv4 and IPv6 addresses, then of prefixes.
+    entries: [u64; 4],
+    sum: Sum,
+    generation: u8,
+    /// Whether something is denied because it did not fit.
+    is_degraded: bool,
+    /// Changes of policies that did not fit.
+    waiting: BTreeMap<Key, (Change, Shortage)>,
 }
 
 impl Compiler {
     /// A compiler of empty tables, which know nothing and accept nothing.
     #[must_use]
     pub fn new(context: Context, limits: Limits) -> Self {
-        Self { context, limits }
+        let mut places = places::Places::default();
+        for everything in [ipnet::IpNet::V4(ipnet::Ipv4Net::default()), ipnet::IpNet::V6(ipnet::Ipv6Net::default())] {
+            places.add_prefix(everything);
+        }
+        Self {
+            context,
+            nouns: nouns::Nouns::default(),
+            peers: peers::Peers::new(),
+            places,
+            policies: policies::Policies::default(),
+            locals: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            departed: Vec::new(),
+            ports: ports::Ports::new(limits.port_classes),
+            classes: classes::Classes::new(limits.classes),
+            image: image::Image::new(&limits),
+            slots: HashMap::new(),
+            meanings: HashMap::new(),
+            local_ids: Numbers::new(0, limits.locals),
+            entries: [0; 4],
+            sum: Sum::default(),
+            generation: 0,
+            is_degraded: false,
+            waiting: BTreeMap::new(),
+            limits,
+        }
     }
 
     /// Takes the changes of one revision over and says which writes bring the tables there. The caller makes all of
     /// them, or starts again from [`Compiler::rebuild`] on empty tables.
+    ///
+    /// If the policies do not fit, the versions before stay in force and everything else takes effect. If even that does
+    /// not fit, what does not is denied.
     pub fn update(&mut self, changes: &[Change]) -> Outcome {
-        let _ = (changes, &self.context, self.limits);
-        Outcome::default()
+        let (policies, nouns): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_policy(change));
+        nouns.into_iter().for_each(|change| self.apply_noun(change));
+        let of_this: BTreeMap<Key, Change> =
+            policies.into_iter().map(|change| (change.key().clone(), change.clone())).collect();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|key, _| !of_this.contains_key(key));
+        let all: Vec<&Change> = waiting.values().map(|(change, _)| change).chain(of_this.values()).collect();
+        let plan = match self.attempt(&all) {
+            Ok(plan) => return Outcome { plan, refused: Vec::new() },
+            Err(shortage) if all.is_empty() => return self.deny_rest(shortage),
+            Err(_) if !waiting.is_empty() && !of_this.is_empty() => self.attempt(&of_this.values().collect::<Vec<_>>()),
+            Err(shortage) => Err(shortage),
+        };
+        self.waiting = waiting;
+        match plan {
+            Ok(plan) => Outcome { plan, refused: self.refusals() },
+            Err(shortage) => {
+                self.waiting.extend(of_this.into_iter().map(|(key, change)| (key, (change, shortage))));
+                match self.attempt(&[]) {
+                    Ok(plan) => Outcome { plan, refused: self.refusals() },
+                    Err(shortage) => self.deny_rest(shortage),
+                }
+            }
+        }
+    }
+
+    /// Plans with these changes of policies, or leaves the policies as they were.
+    fn attempt(&mut self, changes: &[&Change]) -> Result<Plan, Shortage> {
+        let before: Vec<_> = changes.iter().filter_map(|change| self.apply_policy(change)).collect();
+        self.plan(&mut Fit::whole()).inspect_err(|_| {
+            before.into_iter().rev().for_each(|(key, old)| self.set_policy(&key, old));
+        })
+    }
+
+    /// Plans so that what does not fit is denied.
+    fn deny_rest(&mut self, shortage: Shortage) -> Outcome {
+        let mut fit = Fit::denying();
+        let plan = self.plan(&mut fit).unwrap_or_default();
+        let shortages = if fit.is_short() { fit.shortages } else { vec![shortage] };
+        let mut refused = self.refusals();
+        refused.extend(shortages.into_iter().map(|shortage| Refusal { subject: Refused::State, shortage }));
+        Outcome { plan, refused }
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let refusal = |(key, (change, shortage)): (&Key, &(Change, Shortage))| {
+            let (uid, revision) = match change {
+                Change::Put(object) => (object.uid, object.revision),
+                Change::Delete { uid, .. } => (*uid, 0),
+            };
+            Refusal { subject: Refused::Policy { key: key.clone(), uid, revision }, shortage: *shortage }
+        };
+        self.waiting.iter().map(refusal).collect()
     }
 
     /// The writes that bring empty tables to the present state.
     #[must_use]
     pub fn rebuild(&self) -> Plan {
-        Plan::default()
+        let mut writes: Vec<Write> =
+            self.image.rows().map(|(row, bits)| Write::Row { row, bits: Box::new(bits.0) }).collect();
+        writes.extend(self.image.blocks().map(|(block, state)| {
+            let rows = state.cells.map(|row| if row == DEAD { SLOT_DENY } else { row });
+            Write::Block { block, rows: Box::new(rows) }
+        }));
+        for slot in self.slots.values() {
+            let used =
+                (0..).zip(self.image.slot(*slot)).filter(|(_, block)| **block != crate::policy::tables::BLOCK_DENY);
+            writes.extend(used.map(|(index, block)| Write::SlotBlock { slot: *slot, index, block: *block }));
+        }
+        writes.extend(self.ports.dump());
+        let prefixes = self.places.prefixes().filter(|(_, prefix)| prefix.entry.is_some());
+        writes.extend(prefixes.map(|(prefix, state)| Write::Prefix { prefix, class: state.entry }));
+        let addresses = self.places.addresses().filter(|(_, place)| place.entry.is_some());
+        writes.extend(addresses.map(|(address, place)| Write::Address { address, class: place.entry }));
+        for local in self.locals() {
+            let LocalWorkload { local, ingress, egress, .. } = local;
+            writes.extend([0, 1].map(|generation| Write::Workload { local, generation, ingress, egress }));
+        }
+        if self.generation != 0 {
+            writes.push(Write::Flip { generation: self.generation });
+        }
+        Plan { writes, settle: Vec::new() }
     }
 
-    /// This node's workloads, in the order of their uids.
+    /// This node's workloads, in the order of their uids. One that is missing has no number for want of room: nothing
+    /// may reach or leave it.
     pub fn locals(&self) -> impl Iterator<Item = LocalWorkload> {
-        std::iter::empty()
-    }
-
-    /// Why the tables judge a packet as they do; see [`super::tables::Tables::verdict`]. `None` where no workload has
-    /// this number.
-    #[must_use]
-    pub fn attribute(
-        &self,
-        local: Local,
-        direction: Direction,
-        peer: std::net::IpAddr,
-        table: PortTable,
-        port: u16,
-    ) -> Option<Ruling> {
-        let _ = (local, direction, peer, table, port);
-        None
-    }
-
-    /// A digest over what the tables mean, without the numbers in them: equal states have equal digests, whatever
-    /// happened on the way.
-    #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        [0; 32]
+        self.locals.iter().filter_map(|(endpoint, state)| {
+            let [ingress, egress] = state.words?;
+            Some(LocalWorkload { endpoint: *endpoint, local: state.number?, ingress, egress })
+        })
     }
 
     /// How full the tables are.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.limits
+        let [addresses4, addresses6, prefixes4, prefixes6] = self.entries.map(|count| count as u32);
+        Usage {
+            classes: self.classes.ids.taken(),
+            port_classes: self.ports.len() as u16,
+            rows: self.image.row_ids.taken(),
+            blocks: self.image.block_ids.taken(),
+            slots: self.image.slot_ids.taken(),
+            locals: self.local_ids.taken(),
+            addresses4,
+            addresses6,
+            prefixes: prefixes4.max(prefixes6),
+        }
     }
 }

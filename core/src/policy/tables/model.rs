@@ -160,7 +160,7 @@ impl Tables {
             Write::Workload { local, generation, ingress, egress } => {
                 within("workload", u64::from(*local), u64::from(limits.locals))?;
                 within("generation", u64::from(*generation), 2)?;
-                within("slot", u64::from(*ingress.max(egress)), self.slots.len() as u64)?;
+                within("slot", u64::from(*ingress.max(egress)), u64::from(limits.slots))?;
                 self.workloads[usize::from(*generation)].insert(*local, (*ingress, *egress));
             }
             Write::Flip { generation } => {
@@ -260,7 +260,8 @@ impl Tables {
             Direction::Ingress => ingress,
             Direction::Egress => egress,
         };
-        let block = self.slots[slot as usize][(class / BLOCK_CLASSES) as usize];
+        // A slot that nothing was ever written to leads to the block that denies.
+        let block = self.slots.get(slot as usize).map_or(BLOCK_DENY, |slot| slot[(class / BLOCK_CLASSES) as usize]);
         let row = self.blocks[block as usize][(class % BLOCK_CLASSES) as usize];
         let bit = usize::from(self.port_class_of(table, port));
         self.rows[row as usize][bit / 64] >> (bit % 64) & 1 == 1

@@ -1,0 +1,157 @@
+//! What each kind of change touches.
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{
+    Compiler,
+    nouns::{Noun, claim},
+    policies::World,
+};
+use crate::{
+    log::Change,
+    model::{Endpoint, Fleet, Key, Kind, Resource, Uid},
+};
+
+impl Compiler {
+    /// Whether an endpoint runs on this node.
+    pub(super) fn is_local(&self, cluster: Uid, endpoint: &Endpoint) -> bool {
+        cluster == self.context.cluster && endpoint.node == self.context.node
+    }
+
+    /// Takes over a change of anything but a policy.
+    pub(super) fn apply_noun(&mut self, change: &Change) {
+        let Some(replaced) = self.nouns.apply(change) else { return };
+        if let Some(old) = &replaced.old {
+            self.forget(old);
+        }
+        if let Some(new) = &replaced.new {
+            self.learn(new);
+        }
+    }
+
+    fn forget(&mut self, noun: &Noun) {
+        match (noun.resource.as_ref(), noun.cluster()) {
+            (Resource::Endpoint(endpoint), Some(cluster)) => {
+                let claim = claim(noun.uid, endpoint, self.is_local(cluster, endpoint));
+                endpoint.addresses.iter().for_each(|address| self.places.remove_claim(*address, &claim));
+                self.peers.remove_endpoint(noun.uid);
+                self.count_named(endpoint, false);
+                if self.is_local(cluster, endpoint) {
+                    self.dirty.insert(noun.uid);
+                }
+            }
+            (Resource::Node(node), _) => {
+                node.addresses.iter().for_each(|address| self.places.remove_node(*address, &noun.key));
+            }
+            (Resource::Fleet(fleet), _) => self.set_service_ranges(fleet, false),
+            (Resource::Cluster(cluster), _) => {
+                cluster.prefixes.iter().for_each(|net| self.places.set_home(net.trunc(), noun.uid, false));
+                self.rematch_cluster(noun.uid);
+            }
+            (Resource::Namespace(namespace), Some(cluster)) => {
+                self.rematch_namespace(cluster, &namespace.name);
+            }
+            _ => {}
+        }
+    }
+
+    fn learn(&mut self, noun: &Noun) {
+        match (noun.resource.as_ref(), noun.cluster()) {
+            (Resource::Endpoint(endpoint), Some(cluster)) => {
+                let claim = claim(noun.uid, endpoint, self.is_local(cluster, endpoint));
+                endpoint.addresses.iter().for_each(|address| self.places.add_claim(*address, claim));
+                self.peers.add_endpoint(noun.uid, cluster, endpoint, &self.nouns);
+                self.count_named(endpoint, true);
+                if self.is_local(cluster, endpoint) {
+                    self.dirty.insert(noun.uid);
+                }
+            }
+            (Resource::Node(node), _) => {
+                node.addresses.iter().for_each(|address| self.places.add_node(*address, &noun.key));
+            }
+            (Resource::Fleet(fleet), _) => self.set_service_ranges(fleet, true),
+            (Resource::Cluster(cluster), _) => {
+                cluster.prefixes.iter().for_each(|net| self.places.set_home(net.trunc(), noun.uid, true));
+                self.rematch_cluster(noun.uid);
+            }
+            (Resource::Namespace(namespace), Some(cluster)) => {
+                self.rematch_namespace(cluster, &namespace.name);
+            }
+            _ => {}
+        }
+    }
+
+    fn set_service_ranges(&mut self, fleet: &Fleet, on: bool) {
+        for net in [IpNet::V4(fleet.vip4), IpNet::V6(fleet.vip6)].map(|net| net.trunc()) {
+            if on {
+                self.places.add_prefix(net)
+            } else {
+                self.places.remove_prefix(net)
+            }
+            self.places.touch_within(net);
+        }
+    }
+
+    fn rematch_cluster(&mut self, cluster: Uid) {
+        self.peers.rematch_cluster(cluster, &self.nouns, &mut self.places);
+        self.places.touch_nodes();
+        if cluster == self.context.cluster {
+            self.dirty.extend(self.locals.keys());
+        }
+    }
+
+    fn rematch_namespace(&mut self, cluster: Uid, name: &crate::model::Name) {
+        self.peers.rematch_namespace(cluster, name, &self.nouns, &mut self.places);
+        if cluster == self.context.cluster {
+            self.dirty.extend(self.locals.keys());
+        }
+    }
+
+    fn count_named(&mut self, endpoint: &Endpoint, on: bool) {
+        let mut world = World { nouns: &self.nouns, peers: &mut self.peers, places: &mut self.places };
+        self.policies.count_named(endpoint, on, &mut world);
+    }
+
+    /// Takes over a change of a policy. Gives what was there before; `None`: the change changes nothing.
+    pub(super) fn apply_policy(&mut self, change: &Change) -> Option<(Key, Option<Arc<Noun>>)> {
+        let key = change.key();
+        let old = self.policies.noun(key).cloned();
+        let new = match change {
+            Change::Put(object) => Some(Arc::new(Noun::new(object))),
+            Change::Delete { uid, .. } => {
+                old.as_ref().filter(|old| old.uid == *uid)?;
+                None
+            }
+        };
+        self.set_policy(key, new);
+        Some((key.clone(), old))
+    }
+
+    /// Makes a policy be this.
+    pub(super) fn set_policy(&mut self, key: &Key, noun: Option<Arc<Noun>>) {
+        for local in self.policies.remove(key) {
+            self.dirty.insert(local);
+            if let Some(state) = self.locals.get_mut(&local) {
+                state.policies.retain(|id| self.policies.state(*id).is_some());
+            }
+        }
+        let Some(noun) = noun else { return };
+        if let Some(policy) = noun.policy() {
+            for uid in self.locals.keys() {
+                let about = self.nouns.endpoint(*uid).is_some_and(|(cluster, endpoint)| {
+                    super::policies::is_about(noun.key.scope, policy, cluster, endpoint, &self.nouns)
+                });
+                if about {
+                    self.dirty.insert(*uid);
+                }
+            }
+        }
+        self.policies.add(noun);
+    }
+}
+
+/// Whether a change is of a policy.
+pub(super) fn is_of_policy(change: &Change) -> bool {
+    change.key().kind == Kind::Policy
+}

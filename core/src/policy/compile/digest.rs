@@ -1,0 +1,163 @@
+//! What the tables mean, without the numbers that happen to stand for it.
+use std::hash::{Hash, Hasher};
+
+use super::{
+    Compiler,
+    atom::{Atom, AtomId},
+    code::{Code, PeerCode, PortCode, Program, RuleCode},
+    intern::Interned,
+    locals::Course,
+    moves::Who,
+};
+use crate::policy::tables::{Direction, SLOT_ACCEPT, SLOT_DENY};
+
+/// A hash of something's meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Meaning(pub(super) [u8; 32]);
+
+/// Feeds a value to BLAKE3, the same on every machine.
+struct Feed(blake3::Hasher);
+
+impl Hasher for Feed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+
+    /// Not used: a meaning has 256 bits.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+impl Meaning {
+    /// The meaning of a value that contains no numbers of this compiler.
+    pub(super) fn of(value: &impl Hash) -> Self {
+        let mut feed = Feed(blake3::Hasher::new());
+        value.hash(&mut feed);
+        Self(*feed.0.finalize().as_bytes())
+    }
+
+    /// The meaning of several, in any order.
+    fn of_set(set: impl IntoIterator<Item = Self>) -> Self {
+        let mut set: Vec<_> = set.into_iter().collect();
+        set.sort_unstable();
+        Self::of(&set.iter().map(|meaning| meaning.0).collect::<Vec<_>>())
+    }
+
+    fn of_atoms(atoms: &[AtomId], known: &Interned<Atom>) -> Self {
+        Self::of_set(atoms.iter().map(|atom| Self::of(known.get(*atom).as_ref())))
+    }
+
+    /// The meaning of a class.
+    pub(super) fn of_class(atoms: &[AtomId], known: &Interned<Atom>) -> Self {
+        Self::of_atoms(atoms, known)
+    }
+
+    /// The meaning of an entry.
+    pub(super) fn of_entry(who: Who, class: Self) -> Self {
+        match who {
+            Who::Address(address) => Self::of(&(0u8, address, class.0)),
+            Who::Prefix(net) => Self::of(&(1u8, net, class.0)),
+        }
+    }
+}
+
+/// A sum of meanings: the same whatever the order, and one can be taken out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sum([u64; 4]);
+
+impl Sum {
+    pub(super) fn add(&mut self, meaning: &Meaning) {
+        self.each(meaning, u64::wrapping_add);
+    }
+
+    pub(super) fn take(&mut self, meaning: &Meaning) {
+        self.each(meaning, u64::wrapping_sub);
+    }
+
+    fn each(&mut self, meaning: &Meaning, operation: fn(u64, u64) -> u64) {
+        for (sum, bytes) in self.0.iter_mut().zip(meaning.0.chunks_exact(8)) {
+            let word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            *sum = operation(*sum, word);
+        }
+    }
+}
+
+impl Compiler {
+    /// A digest over what the tables mean, without the numbers in them: equal states have equal digests, whatever
+    /// happened on the way.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut parts = vec![Meaning::of(&(self.sum.0, self.is_degraded)).0];
+        for (uid, local) in &self.locals {
+            let Some(words) = local.words else { continue };
+            let course = |at: usize| match (words[at], local.courses[at]) {
+                (SLOT_DENY, _) => Meaning::of(&"deny"),
+                (SLOT_ACCEPT, _) => Meaning::of(&"accept"),
+                (_, Course::Program(id)) => self.meanings.get(&id).copied().unwrap_or_default(),
+                _ => Meaning::default(),
+            };
+            parts.push(Meaning::of(&(uid.0, course(0).0, course(1).0)).0);
+        }
+        Meaning::of(&parts).0
+    }
+
+    pub(super) fn meaning_of_program(&self, program: &Program) -> Meaning {
+        let mut policies: Vec<_> = program
+            .policies
+            .iter()
+            .map(|policy| {
+                let code = self.policies.codes.get(policy.code);
+                (policy.step, policy.priority, self.meaning_of_code(code, program.direction).0)
+            })
+            .collect();
+        policies.sort_unstable();
+        Meaning::of(&(program.direction, program.default_deny, policies, &program.named))
+    }
+
+    fn meaning_of_code(&self, code: &Code, direction: Direction) -> Meaning {
+        let rules = code.rules(direction).unwrap_or_default();
+        Meaning::of(&rules.iter().map(|rule| self.meaning_of_rule(rule).0).collect::<Vec<_>>())
+    }
+
+    fn meaning_of_rule(&self, rule: &RuleCode) -> Meaning {
+        let peers = match &rule.peers {
+            PeerCode::Any => None,
+            PeerCode::Of { yes, maybe } => {
+                Some([yes, maybe].map(|atoms| Meaning::of_atoms(atoms, &self.peers.atoms).0))
+            }
+        };
+        let ports = match &rule.ports {
+            PortCode::Any => None,
+            PortCode::Of { fixed, named, unknown } => {
+                let unknown = unknown.map(|term| self.policies.terms.get(term).as_ref());
+                Some((self.policies.terms.get(*fixed).as_ref(), named, unknown))
+            }
+        };
+        Meaning::of(&(rule.action, peers, ports))
+    }
+}

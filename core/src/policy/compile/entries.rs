@@ -1,0 +1,224 @@
+//! The entries of addresses and prefixes: which writes move them, and in which order.
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+use super::{
+    Compiler, Fit, Shortage,
+    atom::DENIED,
+    digest::Meaning,
+    moves::{Move, Numbering, Who},
+};
+use crate::policy::tables::{Class, Plan, Write};
+
+/// What an address without entry leads to, up to the flip and in the end.
+struct Cover {
+    during: Class,
+    after: Class,
+}
+
+/// The writes of one phase. What gets an entry of its own goes first, what loses it last: in between, prefixes change
+/// under those that follow them, longer ones before shorter ones.
+#[derive(Default)]
+struct Phase {
+    own: Vec<Write>,
+    prefixes: Vec<(Reverse<u8>, Write)>,
+    follow: Vec<Write>,
+    gone: Vec<Write>,
+}
+
+impl Phase {
+    fn address(&mut self, address: IpAddr, class: Option<Class>) {
+        let list = if class.is_some() { &mut self.own } else { &mut self.follow };
+        list.push(Write::Address { address, class });
+    }
+
+    fn prefix(&mut self, prefix: IpNet, class: Option<Class>) {
+        let write = Write::Prefix { prefix, class };
+        match class {
+            Some(_) => self.prefixes.push((Reverse(prefix.prefix_len()), write)),
+            None => self.gone.push(write),
+        }
+    }
+
+    fn into_writes(mut self) -> impl Iterator<Item = Write> {
+        self.prefixes.sort_by_key(|(length, _)| *length);
+        let prefixes = self.prefixes.into_iter().map(|(_, write)| write);
+        self.own.into_iter().chain(prefixes).chain(self.gone).chain(self.follow)
+    }
+}
+
+impl Compiler {
+    /// Adds the writes of the moves to a plan. Gives the entry that each has in the end.
+    pub(super) fn write_moves(
+        &self,
+        moves: &[Move],
+        numbering: &Numbering,
+        flips: bool,
+        plan: &mut Plan,
+    ) -> Vec<Option<Class>> {
+        let numbers: HashMap<IpNet, usize> = (0..)
+            .zip(moves)
+            .filter_map(|(at, each)| if let Who::Prefix(net) = each.who { Some((net, at)) } else { None })
+            .collect();
+        let (mut before, mut after) = (Phase::default(), Phase::default());
+        let mut finals = Vec::with_capacity(moves.len());
+        for (at, each) in moves.iter().enumerate() {
+            let (during, end) = (numbering.during[at], numbering.after[at]);
+            finals.push(match each.who {
+                Who::Address(address) => {
+                    let cover = self.cover(address.into(), numbering, &numbers);
+                    let end = (end != cover.after).then_some(end);
+                    let mut now = each.entry;
+                    if !flips && now != end {
+                        before.address(address, end);
+                        now = end;
+                    } else if now.unwrap_or(cover.during) != during {
+                        before.address(address, Some(during));
+                        now = Some(during);
+                    }
+                    if now != end {
+                        after.address(address, end);
+                    }
+                    end
+                }
+                Who::Prefix(net) => {
+                    let is_gone = self.places.prefix(net).is_none_or(super::places::Prefix::is_gone);
+                    let end = (!is_gone).then_some(end);
+                    let mut now = each.entry;
+                    if !flips && now != end {
+                        before.prefix(net, end);
+                        now = end;
+                    } else if flips && now.unwrap_or(each.old) != during || (now.is_none() && !is_gone && during != 0) {
+                        before.prefix(net, Some(during));
+                        now = Some(during);
+                    }
+                    if now != end {
+                        after.prefix(net, end);
+                    }
+                    end
+                }
+            });
+        }
+        plan.writes.extend(before.into_writes());
+        plan.settle.extend(after.into_writes());
+        finals
+    }
+
+    /// What an address or prefix leads to by the prefixes around it.
+    fn cover(&self, net: IpNet, numbering: &Numbering, numbers: &HashMap<IpNet, usize>) -> Cover {
+        let number = |net: &IpNet, list: &[Class], entry: Option<Class>| numbers.get(net).map(|at| list[*at]).or(entry);
+        let mut around = self.places.covering(net);
+        let during = around.find_map(|(net, prefix)| number(&net, &numbering.during, prefix.entry));
+        let mut around = self.places.covering(net).filter(|(_, prefix)| !prefix.is_gone());
+        let after = around.find_map(|(net, prefix)| number(&net, &numbering.after, prefix.entry));
+        Cover { during: during.unwrap_or(0), after: after.unwrap_or(0) }
+    }
+
+    /// Sees to it that there is room for the entries. Without its own, an address would be judged as its prefix is: so
+    /// where there is none, the prefix is denied.
+    pub(super) fn make_room(&self, moves: &mut Vec<Move>, fit: &mut Fit) -> Result<(), Shortage> {
+        let signatures: HashMap<IpNet, Arc<[u32]>> = moves
+            .iter()
+            .filter_map(
+                |each| if let Who::Prefix(net) = each.who { Some((net, Arc::clone(&each.signature))) } else { None },
+            )
+            .collect();
+        let cover = |net: IpNet| {
+            let around = self.places.covering(net).filter(|(_, prefix)| !prefix.is_gone());
+            around.map(|(net, _)| net).next()
+        };
+        let limits = [self.limits.addresses4, self.limits.addresses6, self.limits.prefixes, self.limits.prefixes];
+        let what = ["IPv4 addresses", "IPv6 addresses", "IPv4 prefixes", "IPv6 prefixes"];
+        let mut entries = self.entries;
+        let mut denied = Vec::new();
+        for each in moves.iter().filter(|each| each.entry.is_none()) {
+            let (kind, around) = match each.who {
+                Who::Address(address) => (usize::from(address.is_ipv6()), cover(address.into())),
+                Who::Prefix(net) => (2 + usize::from(net.addr().is_ipv6()), net.supernet().and_then(cover)),
+            };
+            let follows = |net: &IpNet| match signatures.get(net) {
+                Some(signature) => *signature == each.signature,
+                None => self.classes.signature(self.class_of_prefix(*net).1) == Some(&each.signature),
+            };
+            if matches!(each.who, Who::Address(_)) && around.as_ref().is_some_and(follows) {
+                continue;
+            }
+            entries[kind] += 1;
+            if entries[kind] > u64::from(limits[kind]) {
+                let shortage = Shortage { what: what[kind], wanted: entries[kind], limit: u64::from(limits[kind]) };
+                fit.or(shortage, ())?;
+                denied.push((each.who, around));
+            }
+        }
+        if denied.is_empty() {
+            return Ok(());
+        }
+        let nothing: Arc<[u32]> = Arc::new([DENIED]);
+        moves.retain(|each| !denied.iter().any(|(who, _)| *who == each.who));
+        for net in denied.into_iter().filter_map(|(_, around)| around) {
+            match moves.iter_mut().find(|each| each.who == Who::Prefix(net)) {
+                Some(each) => each.signature = Arc::clone(&nothing),
+                None => {
+                    let (entry, old) = self.class_of_prefix(net);
+                    moves.push(Move { who: Who::Prefix(net), entry, old, signature: Arc::clone(&nothing) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the entries that the moves have led to, and which classes came and went.
+    pub(super) fn commit_moves(&mut self, moves: &[Move], numbering: Numbering, finals: &[Option<Class>]) {
+        let mut ended: Vec<Class> = Vec::new();
+        let lost: Vec<_> =
+            moves.iter().map(|each| each.entry.map(|class| (class, self.classes.meaning(class)))).collect();
+        let lasting: HashSet<Class> = numbering.after.iter().copied().collect();
+        for (class, signature) in
+            numbering.fresh.into_iter().map(|fresh| (fresh.class, fresh.signature)).chain(numbering.changed)
+        {
+            ended.push(class);
+            // A number that only serves up to the flip must not be found by its atoms.
+            if lasting.contains(&class) {
+                let meaning = Meaning::of_class(&signature, &self.peers.atoms);
+                self.classes.set(class, signature, meaning);
+            } else {
+                self.classes.borrow(class);
+            }
+        }
+        for ((each, lost), end) in moves.iter().zip(lost).zip(finals) {
+            if let Some((class, meaning)) = lost {
+                self.classes.leave(class);
+                ended.push(class);
+                self.sum.take(&Meaning::of_entry(each.who, meaning));
+            }
+            if let Some(class) = end {
+                self.classes.join(*class);
+                self.sum.add(&Meaning::of_entry(each.who, self.classes.meaning(*class)));
+            }
+            let kind = match each.who {
+                Who::Address(address) => {
+                    self.places.set_entry(address, *end);
+                    usize::from(address.is_ipv6())
+                }
+                Who::Prefix(net) => {
+                    self.places.set_prefix_entry(net, *end);
+                    2 + usize::from(net.addr().is_ipv6())
+                }
+            };
+            self.entries[kind] = self.entries[kind] + u64::from(end.is_some()) - u64::from(each.entry.is_some());
+        }
+        ended.sort_unstable();
+        ended.dedup();
+        for class in ended {
+            if self.classes.end(class) {
+                self.image.kill(class);
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What the tables hold, as far as the compiler wrote it: kept by carrying out its own writes.
+use std::collections::{BTreeSet, HashMap, btree_set};
+
+use super::{draft::Deeds, portset::Bits};
+use crate::policy::tables::{
+    BLOCK_ACCEPT, BLOCK_CLASSES, BLOCK_DENY, Block, Class, Limits, ROW_ACCEPT, ROW_DENY, Row, SLOT_BLOCKS, Slot,
+};
+
+/// The cell of a class that does not exist: whatever the tables hold there, nothing looks at it.
+pub(super) const DEAD: Row = Row::MAX;
+
+/// The cells of a block.
+pub(super) type Cells = [Row; BLOCK_CLASSES as usize];
+
+/// Numbers given out from a bounded range, lowest first.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    free: BTreeSet<u32>,
+    next: u32,
+    limit: u32,
+}
+
+/// Numbers not given out yet.
+pub(super) type Available<'n> = std::iter::Chain<std::iter::Copied<btree_set::Iter<'n, u32>>, std::ops::Range<u32>>;
+
+impl Numbers {
+    pub(super) fn new(first: u32, limit: u32) -> Self {
+        Self { free: BTreeSet::new(), next: first, limit }
+    }
+
+    /// The numbers that can be given out, lowest first.
+    pub(super) fn available(&self) -> Available<'_> {
+        self.free.iter().copied().chain(self.next..self.limit)
+    }
+
+    /// How many are given out (the constants below the first included).
+    pub(super) fn taken(&self) -> u32 {
+        self.next - self.free.len() as u32
+    }
+
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Gives one out.
+    pub(super) fn take(&mut self, number: u32) {
+        if number >= self.next {
+            self.free.extend(self.next..number);
+            self.next = number + 1;
+        } else {
+            self.free.remove(&number);
+        }
+    }
+
+    /// Takes one back.
+    pub(super) fn give(&mut self, number: u32) {
+        self.free.insert(number);
+    }
+}
+
+/// A block of the tables.
+#[derive(Debug, Clone)]
+pub(super) struct BlockState {
+    /// Which 256 classes it is for.
+    pub(super) index: u8,
+    pub(super) cells: Box<Cells>,
+    /// How many slots use it.
+    needs: u32,
+    /// Follows from the cells that are not dead.
+    pub(super) hash: u64,
+}
+
+/// Rows, blocks and slots.
+#[derive(Debug)]
+pub(super) struct Image {
+    rows: Vec<(Bits, u32)>,
+    pub(super) row_ids: Numbers,
+    /// The port classes that exist: the other bits of a row mean nothing.
+    live: Bits,
+    by_bits: HashMap<Bits, Row>,
+    blocks: Vec<BlockState>,
+    pub(super) block_ids: Numbers,
+    of_index: Vec<BTreeSet<Block>>,
+    by_content: HashMap<(u8, u64), Block>,
+    slots: Vec<[Block; SLOT_BLOCKS]>,
+    pub(super) slot_ids: Numbers,
+}
+
+/// The part of a block's hash that one cell makes.
+pub(super) fn cell_hash(index: usize, row: Row) -> u64 {
+    if row == DEAD {
+        return 0;
+    }
+    // The finaliser of splitmix64: any change of one bit changes half of the others.
+    let mut hash = ((index as u64) << 32 | u64::from(row)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// The hash of a block's cells.
+pub(super) fn cells_hash(cells: &Cells) -> u64 {
+    cells.iter().enumerate().fold(0, |hash, (at, row)| hash ^ cell_hash(at, *row))
+}
+
+impl Image {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let constant = |row| BlockState { index: 0, cells: Box::new([row; 256]), needs: 1, hash: 0 };
+        Self {
+            rows: vec![(Bits::NONE, 1), (!Bits::NONE, 1)],
+            row_ids: Numbers::new(2, limits.rows),
+            live: Bits::NONE,
+            by_bits: HashMap::new(),
+            blocks: vec![constant(ROW_DENY), constant(ROW_ACCEPT)],
+            block_ids: Numbers::new(2, limits.blocks),
+            of_index: vec![BTreeSet::new(); SLOT_BLOCKS],
+            by_content: HashMap::new(),
+            slots: vec![[BLOCK_DENY; SLOT_BLOCKS], [BLOCK_ACCEPT; SLOT_BLOCKS]],
+            slot_ids: Numbers::new(2, limits.slots),
+        }
+    }
+
+    /// The rows in use, but for the constants.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Row, Bits)> {
+        (0..).zip(&self.rows).skip(2).filter(|(_, (_, needs))| *needs > 0).map(|(row, (bits, _))| (row, *bits))
+    }
+
+    /// The row of these bits, as far as port classes exist.
+    pub(super) fn find_row(&self, bits: &Bits) -> Option<Row> {
+        self.by_bits.get(bits).copied()
+    }
+
+    pub(super) fn row(&self, row: Row) -> Bits {
+        self.rows[row as usize].0
+    }
+
+    /// The blocks in use, but for the constants.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (Block, &BlockState)> {
+        self.of_index.iter().flatten().map(|block| (*block, self.block(*block)))
+    }
+
+    pub(super) fn block(&self, block: Block) -> &BlockState {
+        &self.blocks[block as usize]
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> &[Block; SLOT_BLOCKS] {
+        &self.slots[slot as usize]
+    }
+
+    /// The row of a slot for a class.
+    pub(super) fn cell(&self, slot: Slot, class: Class) -> Row {
+        let block = self.slots[slot as usize][(class / BLOCK_CLASSES) as usize];
+        self.blocks[block as usize].cells[(class % BLOCK_CLASSES) as usize]
+    }
+
+    /// A block of these cells.
+    pub(super) fn find_block(&self, index: u8, hash: u64, cells: &Cells) -> Option<Block> {
+        let found = *self.by_content.get(&(index, hash))?;
+        (*self.block(found).cells == *cells).then_some(found)
+    }
+
+    /// Says which port classes exist from now on.
+    pub(super) fn set_live(&mut self, live: Bits) {
+        self.live = live;
+        self.by_bits = self.rows().map(|(row, bits)| (bits & live, row)).collect();
+    }
+
+    /// Sets a row, a new one or one in use.
+    pub(super) fn set_row(&mut self, row: Row, bits: Bits) {
+        self.row_ids.take(row);
+        if self.rows.len() <= row as usize {
+            self.rows.resize(row as usize + 1, (Bits::NONE, 0));
+        }
+        self.rows[row as usize].0 = bits;
+        self.by_bits.entry(bits & self.live).or_insert(row);
+    }
+
+    /// Sets a new block.
+    pub(super) fn set_block(&mut self, block: Block, index: u8, cells: Box<Cells>) {
+        self.block_ids.take(block);
+        cells.iter().for_each(|row| self.need_row(*row));
+        let state = BlockState { index, hash: cells_hash(&cells), cells, needs: 0 };
+        self.by_content.entry((index, state.hash)).or_insert(block);
+        self.of_index[usize::from(index)].insert(block);
+        if self.blocks.len() <= block as usize {
+            let empty = BlockState { index: 0, cells: Box::new([DEAD; 256]), needs: 0, hash: 0 };
+            self.blocks.resize(block as usize + 1, empty);
+        }
+        self.blocks[block as usize] = state;
+    }
+
+    /// Sets a cell.
+    pub(super) fn set_cell(&mut self, block: Block, at: u8, row: Row) {
+        self.need_row(row);
+        let at = usize::from(at);
+        let state = &mut self.blocks[block as usize];
+        let before = std::mem::replace(&mut state.cells[at], row);
+        let old_key = (state.index, state.hash);
+        state.hash ^= cell_hash(at, before) ^ cell_hash(at, row);
+        let new_key = (state.index, state.hash);
+        if self.by_content.get(&old_key) == Some(&block) {
+            self.by_content.remove(&old_key);
+        }
+        self.by_content.entry(new_key).or_insert(block);
+        self.free_row(before);
+    }
+
+    /// Sets the block of a slot.
+    pub(super) fn set_slot_block(&mut self, slot: Slot, index: u8, block: Block) {
+        self.take_slot(slot);
+        self.blocks[block as usize].needs += 1;
+        let before = std::mem::replace(&mut self.slots[slot as usize][usize::from(index)], block);
+        self.let_go(before);
+    }
+
+    /// Takes a slot that leads nowhere.
+    pub(super) fn take_slot(&mut self, slot: Slot) {
+        self.slot_ids.take(slot);
+        if self.slots.len() <= slot as usize {
+            self.slots.resize(slot as usize + 1, [BLOCK_DENY; SLOT_BLOCKS]);
+        }
+    }
+
+    fn need_row(&mut self, row: Row) {
+        if row != DEAD && row > ROW_ACCEPT {
+            self.rows[row as usize].1 += 1;
+        }
+    }
+
+    fn free_row(&mut self, row: Row) {
+        if row == DEAD || row <= ROW_ACCEPT {
+            return;
+        }
+        let (bits, needs) = &mut self.rows[row as usize];
+        *needs -= 1;
+        if *needs == 0 {
+            let key = *bits & self.live;
+            if self.by_bits.get(&key) == Some(&row) {
+                self.by_bits.remove(&key);
+            }
+            self.row_ids.give(row);
+        }
+    }
+
+    fn let_go(&mut self, block: Block) {
+        if block <= BLOCK_ACCEPT {
+            return;
+        }
+        let state = &mut self.blocks[block as usize];
+        state.needs -= 1;
+        if state.needs > 0 {
+            return;
+        }
+        let key = (state.index, state.hash);
+        let cells = std::mem::replace(&mut state.cells, Box::new([DEAD; 256]));
+        if self.by_content.get(&key) == Some(&block) {
+            self.by_content.remove(&key);
+        }
+        self.of_index[usize::from(key.0)].remove(&block);
+        cells.iter().for_each(|row| self.free_row(*row));
+        self.block_ids.give(block);
+    }
+
+    /// Carries a draft out.
+    pub(super) fn carry_out(&mut self, deeds: Deeds) {
+        let new_rows: Vec<_> = deeds.rows.iter().map(|(row, _)| *row).collect();
+        deeds.rows.into_iter().for_each(|(row, bits)| self.set_row(row, bits));
+        deeds.blocks.into_iter().for_each(|(block, index, cells)| self.set_block(block, index, cells));
+        deeds.cells.into_iter().for_each(|(block, at, row)| self.set_cell(block, at, row));
+        deeds.slots.into_iter().for_each(|slot| self.take_slot(slot));
+        deeds.slot_blocks.into_iter().for_each(|(slot, index, block)| self.set_slot_block(slot, index, block));
+        // A row that a block was meant for which did not fit is nobody's.
+        for row in new_rows {
+            self.need_row(row);
+            self.free_row(row);
+        }
+    }
+
+    /// Frees a slot, which leads nowhere from now on.
+    pub(super) fn retire(&mut self, slot: Slot) {
+        for block in std::mem::replace(&mut self.slots[slot as usize], [BLOCK_DENY; SLOT_BLOCKS]) {
+            self.let_go(block);
+        }
+        self.slot_ids.give(slot);
+    }
+
+    /// Notes that a class exists no more.
+    pub(super) fn kill(&mut self, class: Class) {
+        let at = (class % BLOCK_CLASSES) as u8;
+        for block in self.of_index[(class / BLOCK_CLASSES) as usize].clone() {
+            if self.block(block).cells[usize::from(at)] != DEAD {
+                self.set_cell(block, at, DEAD);
+            }
+        }
+    }
+}
