@@ -145,8 +145,9 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Waits until no packet is under way that read what the last plan replaced, then makes its last writes. Call it
-    /// when there is time; [`DataPlane::apply`] does if nobody has.
+    /// Waits until no packet is under way that read what the last plan replaced, makes its last writes, and waits again:
+    /// then the numbers that it freed may be used anew. Call it when there is time; [`DataPlane::apply`] does if nobody
+    /// has.
     ///
     /// # Errors
     /// [`Error::Write`] with the write that failed, [`Error::Map`] if the kernel cannot tell when packets are through.
@@ -155,10 +156,15 @@ impl DataPlane {
         if !self.pending.flipped && self.pending.settle.is_empty() && !set.tables.addresses4.has_unlinked() {
             return Ok(());
         }
-        sys::grace_period().map_err(|source| Error::Map { map: "CONTROL", source })?;
-        set.tables.addresses4.free_unlinked();
+        let wait = || sys::grace_period().map_err(|source| Error::Map { map: "CONTROL", source });
+        wait()?;
         let settle = std::mem::take(&mut self.pending).settle;
-        write_all(&mut set.tables, &settle, &mut self.gate)
+        if !settle.is_empty() {
+            write_all(&mut set.tables, &settle, &mut self.gate)?;
+            wait()?;
+        }
+        set.tables.addresses4.free_unlinked();
+        Ok(())
     }
 
     /// Whether a plan fits, before anything of it is written.

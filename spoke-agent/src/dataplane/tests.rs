@@ -1,4 +1,8 @@
 //! The shipped programs, run by the kernel over made packets. They need root.
+mod flows;
+mod headers;
 mod model;
 mod packet;
+mod plans;
+mod reports;
 mod sandbox;

@@ -19,7 +19,14 @@ pub fn find(key: &FlowKey) -> Option<*mut Flow> {
 
 /// Makes an entry for a flow that policy accepts, or says why there is no room. It never displaces a living one.
 #[inline(always)]
-pub fn open(key: &FlowKey, workload: *const Workload, share: u64, origins: u32, flags: u32, now: u64) -> Result<(), Outcome> {
+pub fn open(
+    key: &FlowKey,
+    workload: *const Workload,
+    share: u64,
+    origins: u32,
+    flags: u32,
+    now: u64,
+) -> Result<(), Outcome> {
     // SAFETY: the pointer comes from the map.
     let flows = unsafe { &raw const (*workload).flows }.cast_mut();
     // SAFETY: as above; a load of an aligned word.

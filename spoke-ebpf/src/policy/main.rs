@@ -17,8 +17,8 @@ mod tables;
 mod transport;
 mod verifier;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
 use axle_ebpf_common::policy::{EGRESS, INGRESS};
+use aya_ebpf::{macros::classifier, programs::TcContext};
 
 /// Judges what the workload sends.
 #[classifier]

@@ -67,8 +67,7 @@ pub fn head(context: &TcContext, packet: &Packet) -> Option<Head> {
 /// Works out the packet's place in its flow. `direction` is the packet's.
 #[inline(always)]
 pub fn transport(protocol: u8, head: Head, direction: u8) -> Transport {
-    let (own_port, peer_port) =
-        if direction == EGRESS { (head.first, head.second) } else { (head.second, head.first) };
+    let (own_port, peer_port) = if direction == EGRESS { (head.first, head.second) } else { (head.second, head.first) };
     let ports = |table, kind| Transport {
         own_port,
         peer_port,
