@@ -55,15 +55,13 @@ pub fn cleanup(path: &Path) -> Result<Cleaned, Error> {
         return Ok(Cleaned { links: 0, maps: 0 });
     }
     let pins = Pins::open(path)?;
-    let count = |folder: &str| -> Result<usize, Error> {
+    let count = |folder: &str, remove: fn(&Path) -> Result<(), Error>| -> Result<usize, Error> {
         let folder = path.join(folder);
         let names = pins::names(&folder)?;
-        for name in &names {
-            pins::remove(&folder.join(name))?;
-        }
+        names.iter().try_for_each(|name| remove(&folder.join(name)))?;
         Ok(names.len())
     };
-    let cleaned = Cleaned { links: count("links")?, maps: count("maps")? };
+    let cleaned = Cleaned { links: count("links", pins::remove_link)?, maps: count("maps", pins::remove)? };
     for folder in [pins.path().join("links"), pins.path().join("maps"), path.to_owned()] {
         fs::remove_dir(&folder).map_err(|source| Error::Pins { path: folder, source, fix: "remove it by hand" })?;
     }

@@ -16,7 +16,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::Error;
+use super::{Error, sys};
 
 /// A locked pin directory.
 #[derive(Debug)]
@@ -82,6 +82,17 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let mut names: Vec<_> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(names)
+}
+
+/// Takes a pinned link off its hook and removes it, if it is there.
+pub(super) fn remove_link(path: &Path) -> Result<(), Error> {
+    match sys::detach_link(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Its hook went with its interface.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => remove(path),
+        Err(error) => Err(pins_error(path, "take it off its hook by hand")(error)),
+        Ok(()) => remove(path),
+    }
 }
 
 /// Removes a pin, if it is there.

@@ -277,7 +277,7 @@ impl Set {
 
     fn detach(&mut self, pins: &Pins, index: u32) -> Result<(), Error> {
         for (direction, ..) in HOOKS {
-            pins::remove(&pins.link(&link_name(index, direction)))?;
+            pins::remove_link(&pins.link(&link_name(index, direction)))?;
         }
         for (map, result) in [
             ("INTERFACES", self.tables.interfaces.remove(&index)),

@@ -1,7 +1,12 @@
 //! System calls that neither aya nor nix has.
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     ptr,
     time::Duration,
 };
@@ -41,6 +46,34 @@ struct Batch {
 }
 
 const LOOKUP_BATCH: libc::c_int = 24;
+const OBJECT_GET: libc::c_int = 7;
+const LINK_DETACH: libc::c_int = 34;
+
+/// Takes the program of a pinned link off its hook, at once. Removing the pin does that too, but some time later.
+pub(super) fn detach_link(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let get = ObjectGet { path: path.as_ptr() as u64, ..ObjectGet::default() };
+    // SAFETY: the argument and the path outlive the call.
+    let link = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_GET, &raw const get, size_of::<ObjectGet>()) };
+    if link < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that the kernel has just given us.
+    let link = unsafe { OwnedFd::from_raw_fd(link as RawFd) };
+    let descriptor = link.as_raw_fd() as u32;
+    // SAFETY: the argument is the link's descriptor alone, and outlives the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const descriptor, size_of::<u32>()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The argument of `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct ObjectGet {
+    path: u64,
+    descriptor: u32,
+    flags: u32,
+}
 
 /// Entries that one batch asks for.
 const BATCH: usize = 4096;

@@ -29,6 +29,14 @@ impl Address {
         u32::from_ne_bytes([a, b, c, d])
     }
 
+    /// Whether it is the mapped form of an IPv4 address.
+    #[must_use]
+    pub const fn is_mapped(self) -> bool {
+        // What is left of the low word without the IPv4 address.
+        let upper = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        self.high == 0 && self.low & upper == Self::mapped(0).low
+    }
+
     /// Whether it is `::`, which stands for none.
     #[must_use]
     pub const fn is_unspecified(self) -> bool {

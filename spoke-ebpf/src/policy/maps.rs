@@ -47,19 +47,9 @@ pub static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(SIZED
 #[map]
 pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
 
-/// How far the walk over a packet's IPv6 extension headers has come.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Walk {
-    pub offset: u32,
-    pub protocol: u32,
-    pub part: u32,
-    pub identification: u32,
-}
-
-/// Scratch memory.
+/// Memory for `verifier::forget`.
 #[map]
-pub static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<[u64; 8]> = PerCpuArray::with_max_entries(1, 0);
 
 // These are pinned and outlive the agent.
 

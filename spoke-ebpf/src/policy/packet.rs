@@ -2,10 +2,7 @@
 use axle_ebpf_common::policy::{Address, Outcome};
 use aya_ebpf::{EbpfContext as _, programs::TcContext};
 
-use crate::{
-    maps::{WALK, Walk},
-    verifier::opaque,
-};
+use crate::verifier::{forget, opaque};
 
 /// Length of an Ethernet header.
 pub const ETHERNET: u32 = 14;
@@ -31,9 +28,6 @@ const MAX_EXTENSIONS: u32 = 7;
 
 /// Where a header may start at most.
 const FURTHEST: u32 = 1024;
-/// Values of `Walk::part`.
-const FIRST: u32 = 1;
-const LATER: u32 = 2;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,11 +73,12 @@ pub fn read<T: Copy>(context: &TcContext, offset: u32) -> Option<T> {
 /// Reads the IP headers that start at `offset`.
 #[inline(always)]
 pub fn parse(context: &TcContext, ethertype: u16, offset: u32) -> Result<Packet, Outcome> {
-    match ethertype {
-        IPV4 => ipv4(context, offset).ok_or(Outcome::Malformed),
-        IPV6 => ipv6(context, offset).ok_or(Outcome::Malformed),
-        _ => Err(Outcome::UnknownProtocol),
-    }
+    let packet = match ethertype {
+        IPV4 => ipv4(context, offset),
+        IPV6 => ipv6(context, offset),
+        _ => return Err(Outcome::UnknownProtocol),
+    };
+    packet.and_then(forget).ok_or(Outcome::Malformed)
 }
 
 #[inline(always)]
@@ -134,6 +129,10 @@ fn ipv6(context: &TcContext, offset: u32) -> Option<Packet> {
         hop_limit: first as u8,
         part: Part::Whole,
     };
+    // They are IPv4 addresses to us, and no packet may have them (RFC 4291 section 2.5.5.2 means sockets).
+    if packet.source.is_mapped() || packet.destination.is_mapped() {
+        return None;
+    }
     if is_extension(packet.protocol) {
         extensions(context, &mut packet)?;
     }
@@ -143,28 +142,27 @@ fn ipv6(context: &TcContext, offset: u32) -> Option<Packet> {
 /// Steps over the extension headers.
 #[inline(always)]
 fn extensions(context: &TcContext, packet: &mut Packet) -> Option<()> {
-    let walk = WALK.get_ptr_mut(0)?;
-    let mut at = Walk { offset: packet.transport, protocol: u32::from(packet.protocol), part: 0, identification: 0 };
+    let mut at = Walk { offset: packet.transport, protocol: packet.protocol, part: Part::Whole, identification: 0 };
     for _ in 0..MAX_EXTENSIONS {
-        // Through memory whose content the verifier does not know: else it follows every chain of headers there can be.
-        // SAFETY: this CPU's own cell, and programs are not interrupted by others of their kind.
-        at = unsafe {
-            walk.write_volatile(step(context, at)?);
-            walk.read_volatile()
-        };
-        if at.part == LATER || !is_extension(at.protocol as u8) {
+        at = forget(step(context, at)?)?;
+        if at.part == Part::Later || !is_extension(at.protocol) {
             packet.transport = at.offset;
-            packet.protocol = at.protocol as u8;
+            packet.protocol = at.protocol;
             packet.identification = at.identification;
-            packet.part = match at.part {
-                LATER => Part::Later,
-                FIRST => Part::First,
-                _ => Part::Whole,
-            };
+            packet.part = at.part;
             return Some(());
         }
     }
     None
+}
+
+/// How far the walk over the extension headers has come.
+#[derive(Clone, Copy)]
+struct Walk {
+    offset: u32,
+    identification: u32,
+    protocol: u8,
+    part: Part,
 }
 
 #[inline(always)]
@@ -176,15 +174,15 @@ fn is_extension(protocol: u8) -> bool {
 #[inline(always)]
 fn step(context: &TcContext, mut at: Walk) -> Option<Walk> {
     let [next, length, third, fourth]: [u8; 4] = read(context, at.offset)?;
-    let bytes = match at.protocol as u8 {
+    let bytes = match at.protocol {
         FRAGMENT => {
             let offset = u32::from(third) << 8 | u32::from(fourth);
             at.identification = u32::from_be(read(context, at.offset + 4)?);
             at.part = match (offset >> 3, offset & 1) {
                 (0, 0) => at.part,
-                (0, _) => FIRST,
+                (0, _) => Part::First,
                 (1, _) if next == TCP => return None,
-                _ => LATER,
+                _ => Part::Later,
             };
             8
         }
@@ -193,7 +191,7 @@ fn step(context: &TcContext, mut at: Walk) -> Option<Walk> {
         ROUTING if fourth != 0 => return None,
         _ => (u32::from(length) + 1) * 8,
     };
-    at.protocol = u32::from(next);
+    at.protocol = next;
     at.offset += bytes;
     // Beyond this nothing is read.
     if at.offset > FURTHEST { None } else { Some(at) }

@@ -148,6 +148,7 @@ fn connections_from_before_the_agent_are_adopted_for_a_while() {
         plane.detach(LOCAL).unwrap();
         plane.attach(&attachment(Duration::from_nanos(1))).unwrap();
         assert!(!sends(&mut plane, &tcp(own, 80, peer, 7_003, ACK)), "the time is over");
+        plane.detach(LOCAL).unwrap();
     }
 }
 

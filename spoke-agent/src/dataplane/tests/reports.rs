@@ -1,5 +1,5 @@
 //! What the agent hears of it.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axle_core::policy::tables::{Direction, PortTable};
 
@@ -74,8 +74,11 @@ fn a_bypass_lets_denied_packets_pass_and_ends() {
     assert!(events.next().is_some_and(|event| !event.bypassed));
     assert!(events.next().is_some_and(|event| event.bypassed && event.outcome == Outcome::Denied));
     assert!(plane.status().unwrap().bypass.is_some_and(|left| left > Duration::from_secs(3_500)));
-    plane.bypass(Some(Duration::ZERO)).unwrap();
-    assert!(!receives(&mut plane, &denied), "its time is over");
+    plane.bypass(Some(Duration::from_millis(1))).unwrap();
+    let start = Instant::now();
+    while receives(&mut plane, &denied) {
+        assert!(start.elapsed() < Duration::from_secs(60), "its time is over");
+    }
     // It needs no agent, and outlives one.
     drop(plane);
     bypass(&sandbox.pins(), Some(Duration::from_secs(3_600))).unwrap();
@@ -112,6 +115,6 @@ fn the_programs_leave_the_verifier_room() {
     for (name, program) in plane.set.as_ref().unwrap().object.programs() {
         let info = program.info().unwrap();
         let steps = info.verified_instruction_count().unwrap();
-        assert!(steps < 500_000, "{name}: the verifier takes {steps} steps of the 1,000,000 that it allows");
+        assert!(steps < 200_000, "{name}: the verifier takes {steps} steps of the 1,000,000 that it allows");
     }
 }
