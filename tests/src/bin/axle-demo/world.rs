@@ -120,7 +120,7 @@ impl World {
     fn own_config(&self, port: u16) -> anyhow::Result<PathBuf> {
         let text = fs::read_to_string(self.fleet.hub.config())?;
         let path = self.fleet.fabric.folder().join("config.yaml");
-        fs::write(&path, text.replace(&self.fleet.hub.address(), &format!("127.0.0.1:{port}")))?;
+        fs::write(&path, text.replace(&format!("127.0.0.1:{}", HUB_PORTS[0]), &format!("127.0.0.1:{port}")))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         if let Some(user) = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()) {
             chown(&path, Some(user), None)?;
