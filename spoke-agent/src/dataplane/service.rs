@@ -1,11 +1,11 @@
 //! Services on the node: the programs of `spoke-ebpf/src/service` at the workloads' cgroup, and their maps.
 //!
-//! A restart makes new maps, fills them, attaches programs bound to them and only then lets the old ones go: a call that
-//! meets both is translated by the first and means nothing to the second. What living sockets called is pinned.
+//! A restart makes new maps, fills them, and puts programs bound to them in the place of the old ones, each at one instant.
+//! What living sockets called is pinned.
+mod hooks;
+
 use std::{
     collections::{self, BTreeMap, hash_map::Entry},
-    fs::{self, File},
-    io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -21,18 +21,16 @@ use axle_ebpf_common::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{CgroupAttachMode, CgroupSockAddr, links::FdLink},
 };
 use ipnet::IpNet;
+
+pub use hooks::detach_services;
+use hooks::{Cgroup, refused};
 
 use super::{Capacity, Error, error::kernel, load, pins, tables::words};
 
 /// The programs, as `build.rs` built them.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-service"));
-
-/// The hooks, as the programs are called without `axle_`.
-const HOOKS: [&str; 8] =
-    ["connect4", "connect6", "sendmsg4", "sendmsg6", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6"];
 
 /// Maps that outlive the agent.
 const PINNED: [&str; 2] = ["SERVICE_SOCKETS", "SERVICE_COUNTERS"];
@@ -94,7 +92,8 @@ impl ServicePlane {
         settings: ServiceSettings,
         table: impl IntoIterator<Item = (&'t service::Frontend, &'t Vec<service::Backend>)>,
     ) -> Result<Self, Error> {
-        let cgroup = File::open(&settings.cgroup).map_err(cgroup_error(&settings.cgroup))?;
+        let path = settings.cgroup.clone();
+        let cgroup = Cgroup::open(&path)?;
         let mut object = load(pins, &settings)?;
         let mut plane = Self {
             frontends: load::map(&mut object, "FRONTENDS")?,
@@ -108,9 +107,7 @@ impl ServicePlane {
         plane.write_ranges()?;
         let whole = table.into_iter().map(|(frontend, backends)| (*frontend, Some(backends.clone()))).collect();
         plane.apply(&whole)?;
-        for hook in HOOKS {
-            attach(&mut object, hook, &cgroup, &plane.settings.cgroup, pins)?;
-        }
+        cgroup.attach_all(&mut object, pins)?;
         Ok(plane)
     }
 
@@ -213,21 +210,6 @@ impl ServicePlane {
     }
 }
 
-/// Takes the programs away that are pinned: calls of services are no longer translated.
-///
-/// # Errors
-/// [`Error::Pins`] if a pin cannot be removed.
-pub fn detach_services(pins: &Path) -> Result<(), Error> {
-    for hook in HOOKS {
-        pins::remove(&link_path(pins, hook))?;
-    }
-    Ok(())
-}
-
-fn link_path(pins: &Path, hook: &str) -> PathBuf {
-    pins.join("links").join(format!("service_{hook}"))
-}
-
 fn load(pins: &Path, settings: &ServiceSettings) -> Result<Ebpf, Error> {
     let paths = PINNED.map(|name| (name, pins::map(pins, name)));
     let mut loader = EbpfLoader::new();
@@ -235,24 +217,7 @@ fn load(pins: &Path, settings: &ServiceSettings) -> Result<Ebpf, Error> {
     for (name, path) in &paths {
         loader.map_pin_path(name, path);
     }
-    loader.load(PROGRAMS).map_err(|error| Error::Load(load::chain(&error)))
-}
-
-/// Attaches one program beside the one that is there, pins its link under the name of that one's and so lets it go.
-fn attach(object: &mut Ebpf, hook: &str, cgroup: &File, path: &Path, pins: &Path) -> Result<(), Error> {
-    let name = format!("axle_{hook}");
-    let program = object.program_mut(&name).ok_or_else(|| Error::Load(format!("the object has no program {name}")))?;
-    let program: &mut CgroupSockAddr = program.try_into().map_err(|error| Error::Load(load::chain(&error)))?;
-    program.load().map_err(|error| Error::Load(load::chain(&error)))?;
-    let link = program
-        .attach(cgroup, CgroupAttachMode::Single)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| cgroup_error(path)(io::Error::other(load::chain(&error))))?;
-    let link = FdLink::try_from(link).map_err(|error| cgroup_error(path)(io::Error::other(error)))?;
-    let (place, aside) = (link_path(pins, hook), link_path(pins, &format!("{hook}_new")));
-    pins::remove(&aside)?;
-    link.pin(&aside).map_err(|error| Error::Load(load::chain(&error)))?;
-    fs::rename(&aside, &place).map_err(|source| Error::Pins { path: place, source, fix: "remove it by hand" })
+    loader.load(PROGRAMS).map_err(refused)
 }
 
 fn key(frontend: &service::Frontend) -> Frontend {
@@ -281,10 +246,6 @@ fn range(net: Option<&IpNet>) -> Range {
     let length = if net.addr().is_ipv4() { 96 + net.prefix_len() } else { net.prefix_len() };
     let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
     Range { network: words(net.network()), mask: words(IpAddr::V6(mask.into())) }
-}
-
-fn cgroup_error(path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Cgroup { path: path.to_owned(), source }
 }
 
 fn map_error(map: &'static str) -> impl Fn(aya::maps::MapError) -> Error {

@@ -1,6 +1,7 @@
 //! The shipped programs with real sockets of this process, which each test moves into a cgroup of its own, in a network
 //! namespace of its thread with nothing but loopback. They need root.
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use super::*;
+use super::{hooks::HOOKS, *};
 
 /// A process is in one cgroup at a time, so tests that share it take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -256,6 +257,23 @@ fn a_restart_interrupts_nothing() {
     while ask(service).is_ok() {
         assert!(Instant::now() < deadline, "services are translated though the programs were taken away");
     }
+}
+
+#[test]
+fn a_cgroup_made_anew_gets_programs_of_its_own() {
+    let place = Place::enter("anew");
+    let server = Server::start("v4", "one");
+    let service = SocketAddr::new(vip("v4"), 80);
+    let table = table(Protocol::Tcp, vip("v4"), &[(server.address, 1)]);
+    drop(place.start(&table));
+    place.outside(|| {
+        fs::remove_dir(&place.cgroup).unwrap();
+        fs::create_dir(&place.cgroup).unwrap();
+    });
+    assert!(ask(service).is_err(), "the old programs went with the old cgroup");
+    let _plane = place.start(&table);
+    assert_eq!(ask(service).unwrap(), "one");
+    assert_eq!(fs::read_dir(place.pins().join("links")).unwrap().count(), HOOKS.len());
 }
 
 #[test]
