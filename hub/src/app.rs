@@ -133,6 +133,9 @@ impl App {
         let tls = Acceptor::new(ServerTls::new(own.credentials())?, guard, limits.clone());
         let distribution = distribution(&parts, &config);
         let Doors { tls: with_tls, local } = Doors::new(&parts, distribution)?;
+        // Whoever sees the hub ready finds these.
+        context::leave(&config, &parts, &root, tls_address, first_start)?;
+        note_addresses(&data_dir, tls_address, http_address)?;
         let servers = vec![
             tokio::spawn(tls.serve(listener, with_tls, doors.clone())),
             tokio::spawn(Acceptor::plain(limits).serve(http_listener, local, doors.clone())),
@@ -140,9 +143,6 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(members.follow(store));
         background.spawn(own.renew());
-
-        context::leave(&config, &parts, &root, tls_address, first_start)?;
-        note_addresses(&data_dir, tls_address, http_address)?;
         Ok(Running {
             tls_address,
             http_address,
