@@ -2,7 +2,7 @@
 //! namespace of its thread with nothing but loopback. They need root.
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
