@@ -18,7 +18,10 @@ use axle_transport::{
     pki::Authority,
     tls::ServerTls,
 };
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     authority::{self, Own},
     config::Config,
     distribution::Distribution,
-    enroll::Enroller,
+    enroll::{self, Enroller},
     live::Live,
     members::Members,
     replica::Replica,
@@ -116,6 +119,7 @@ impl App {
             guard: guard.clone(),
             root: root.clone(),
             lifetime: config.certificate_lifetime,
+            turns: Semaphore::new(enroll::TURNS),
         });
         let own = Own::new(&root, config.certificate_names(tls_address), config.certificate_lifetime)?;
         let parts = Parts {

@@ -130,6 +130,9 @@ impl Host for Distribution {
             "session begins"
         );
         let connection = self.live.join(cluster);
+        if let Some(resume) = introduction.resume.filter(|place| self.view.read(|log| log.remembers(place))) {
+            connection.received(resume.revision);
+        }
         let counters = connection.counters();
         let held = self.replica.read().intake(cluster);
         Ok(Admission {

@@ -10,6 +10,7 @@ use axle_transport::{
     acceptor::{ExpiredPeer, Guard},
     pki::{Authority, JoinToken, Peer, PkiError, Principal, PublicKey, Validity, sha256},
 };
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -33,7 +34,12 @@ pub struct Enroller {
     pub root: Authority,
     /// For how long what it signs holds.
     pub lifetime: Duration,
+    /// Bounds how many tokens are looked at at once: whoever guesses must not keep the store from its work.
+    pub turns: Semaphore,
 }
+
+/// Tokens looked at at once.
+pub const TURNS: usize = 4;
 
 /// For how long a join token holds unless somebody says otherwise.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(600);
@@ -72,6 +78,7 @@ impl Enroller {
         let name = Name::new(&request.name).map_err(|why| refused(&why.to_string()))?;
         let found = self.replica.read().cluster(&name).map(|(uid, _)| uid);
         let cluster = found.ok_or_else(|| refused("there is no such cluster"))?;
+        let _turn = self.turns.acquire().await.map_err(|why| Status::unavailable(why.to_string()))?;
         let now_ms = milliseconds(SystemTime::now());
         let enrolment = Enrolment { cluster, relay_key: key.fingerprint(), enrolled_ms: now_ms };
         if !self.store.redeem(&token.digest(), now_ms, &enrolment).await.map_err(away)? {

@@ -14,6 +14,7 @@ use axle_hub::{
     store::{self, StoreError},
 };
 use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -79,6 +80,7 @@ async fn main() -> ExitCode {
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    raise_descriptors();
     let running = App::start(config).await?;
     announce(&running);
     tokio::select! {
@@ -88,6 +90,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
+}
+
+/// Every relay is an open file: takes as many as the system gives without asking.
+fn raise_descriptors() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(why) = raised {
+        tracing::warn!(%why, "the limit on open files stays as it is");
+    }
 }
 
 fn announce(running: &Running) {

@@ -1,5 +1,6 @@
 //! A whole hub in this process, on a database of its own, with relays that are real but for their data plane.
 mod enrolment;
+mod replicas;
 mod sessions;
 mod start;
 

@@ -106,4 +106,5 @@ async fn a_restart_keeps_everything_and_relays_resume() {
     session.sees(|contents| contents.list(Kind::Cluster).count() == 2).await;
     let spoke = &hub.running.parts.live.spokes()[&relay.cluster];
     assert_eq!((spoke.resumes, spoke.resyncs), (1, 0), "it resumed by revision");
+    assert!(spoke.received >= head.revision, "what it held when it came back counts");
 }

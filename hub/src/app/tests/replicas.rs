@@ -1,0 +1,61 @@
+//! Several hubs on one Postgres, and a hub that comes out of a backup.
+use axle_tests::postgres::Postgres;
+
+use super::*;
+use crate::store::{backup, restore};
+
+async fn postgres() -> Postgres {
+    tokio::task::spawn_blocking(|| Postgres::start().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_hubs_are_one_control_plane() {
+    let postgres = postgres().await;
+    let database = format!("--database={}", postgres.database().unwrap());
+    let flags = [database.as_str()];
+    let (one, two) = tokio::join!(Hub::start(&flags), Hub::start(&flags));
+    assert_eq!(one.running.root.certificate(), two.running.root.certificate(), "one authority, whoever was first");
+    // Enrolled at one, served by the other.
+    let relay = one.relay("one", "10.1.0.0/16").await;
+    let relay = Relay { address: two.address(), ..relay };
+    let mut session = relay.link(vec![relay.endpoint(1, "10.1.0.1")]);
+    session.is(|state| *state == LinkState::Connected).await;
+    eventually("what one hub takes in, the other knows", || one.objects(Kind::Endpoint).len() == 1).await;
+    one.add("two", "10.2.0.0/16").await;
+    session.sees(|contents| contents.list(Kind::Cluster).count() == 2).await;
+    let token = one.running.parts.gate.issue("alice", Role::Viewer, HOUR).unwrap();
+    let mut headers = http::HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let need = crate::auth::Need::Role(Role::Viewer);
+    assert!(two.running.parts.gate.check(need, &headers, &http::Extensions::new()).is_ok());
+    // Removed at one, cut off by the other.
+    one.remove("one").await;
+    session.is(|state| *state != LinkState::Connected).await;
+    eventually("both know", || two.objects(Kind::Endpoint).is_empty()).await;
+}
+
+#[tokio::test]
+async fn after_a_restore_every_relay_takes_a_snapshot() {
+    let hub = Hub::start(&[]).await;
+    let relay = hub.relay("one", "10.1.0.0/16").await;
+    let session = relay.link(vec![relay.endpoint(1, "10.1.0.1")]);
+    session.sees(|contents| contents.list(Kind::Endpoint).count() == 1).await;
+    let file = hub.dir.path().join("backup");
+    backup(&*hub.running.parts.store, &file).await.unwrap();
+    // The relay sees what the backup does not hold.
+    hub.add("lost", "10.2.0.0/16").await;
+    session.sees(|contents| contents.list(Kind::Cluster).count() == 2).await;
+    let before = hub.running.parts.replica.read().position();
+    let listen = format!("--listen={}", hub.running.tls_address);
+    hub.running.stop().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let epoch = restore(&file, &format!("sqlite:{}", dir.path().join("hub.db").display())).await.unwrap();
+    let hub = Hub { running: App::start(config(&dir, &[&listen])).await.unwrap(), dir };
+    let head = hub.running.parts.replica.read().position();
+    assert_eq!((head.epoch, head.revision), (epoch, before.revision - 1));
+    session.sees(|contents| contents.position().epoch == epoch && contents.list(Kind::Cluster).count() == 1).await;
+    let spoke = &hub.running.parts.live.spokes()[&relay.cluster];
+    assert_eq!((spoke.resumes, spoke.resyncs), (0, 1));
+    assert_eq!(hub.objects(Kind::Endpoint).len(), 1, "what the relay says of itself is there as before");
+}
