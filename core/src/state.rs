@@ -155,8 +155,8 @@ impl State {
                 refused = intake::delta(self, &mut draft, *cluster, delta)?;
                 intake = Some((*cluster, delta.to));
             }
-            Command::TakeSnapshot { cluster, snapshot } => {
-                refused = intake::snapshot(self, &mut draft, *cluster, snapshot)?;
+            Command::TakeSnapshot { cluster, snapshot, refused: kept } => {
+                refused = intake::snapshot(self, &mut draft, *cluster, snapshot, kept)?;
                 intake = Some((*cluster, snapshot.at));
             }
         }

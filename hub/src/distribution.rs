@@ -196,8 +196,9 @@ impl Copy for Spoke {
     }
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
-        let to = snapshot.taken.at;
-        self.take(vec![Command::TakeSnapshot { cluster: self.cluster, snapshot: snapshot.taken }], to).await
+        let Intake { taken: snapshot, refused } = snapshot;
+        let to = snapshot.at;
+        self.take(vec![Command::TakeSnapshot { cluster: self.cluster, snapshot, refused }], to).await
     }
 
     fn head(&mut self, _: Position) {

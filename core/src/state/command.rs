@@ -73,8 +73,10 @@ pub enum Command {
     TakeSnapshot {
         /// Whose log, from its certificate.
         cluster: Uid,
-        /// All of it.
+        /// All of it that can be read.
         snapshot: Snapshot,
+        /// What of it cannot: it stays as it was.
+        refused: Vec<Refusal>,
     },
 }
 

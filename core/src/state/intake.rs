@@ -16,9 +16,10 @@ pub(super) fn snapshot(
     draft: &mut Draft<'_>,
     uid: Uid,
     snapshot: &Snapshot,
+    kept: &[Refusal],
 ) -> Result<Vec<Refusal>, Rejection> {
     let cluster = member(state, uid)?;
-    let changes = Owner::Cluster(uid).sweep(&snapshot.objects, &[], state.contents());
+    let changes = Owner::Cluster(uid).sweep(&snapshot.objects, kept, state.contents());
     Ok(take(state, draft, (uid, cluster), &changes))
 }
 

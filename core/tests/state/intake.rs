@@ -1,7 +1,7 @@
 use axle_core::{
     log::{Position, Snapshot},
     model::{Kind, Object, Resource, Scope},
-    refusal::code,
+    refusal::{Refusal, code},
     state::{Command, Decision, Owner},
 };
 use axle_proto::convert;
@@ -61,15 +61,19 @@ fn a_full_account_sweeps_only_what_its_owner_owns() {
             put(node(berlin, "n1", 1)),
             put(endpoint(berlin, 2, "n1", "10.1.0.2")),
             put(endpoint(berlin, 3, "n1", "10.1.0.3")),
+            put(endpoint(berlin, 5, "n1", "10.1.0.5")),
         ],
     );
     hub.take(paris, vec![put(endpoint(paris, 4, "n1", "10.2.0.4"))]);
     let at = Position { epoch: uid(77), revision: 5, ..Position::default() };
     let snapshot = Snapshot { at, objects: vec![endpoint(berlin, 3, "n1", "10.1.0.3")], origin: None };
-    hub.write(Command::TakeSnapshot { cluster: berlin, snapshot }).unwrap();
+    // A newer version of one cannot be read: it stays as it was.
+    let unread = endpoint(berlin, 5, "n1", "10.1.0.5");
+    let refused = Refusal { key: unread.key, revision: 9, code: code::UNKNOWN_FEATURE.into(), message: String::new() };
+    hub.write(Command::TakeSnapshot { cluster: berlin, snapshot, refused: vec![refused] }).unwrap();
     let mut left: Vec<u8> = hub.state.list(Kind::Endpoint).map(|object| object.uid.0[0]).collect();
     left.sort_unstable();
-    assert_eq!((left, hub.state.list(Kind::Node).count()), (vec![3, 4], 0));
+    assert_eq!((left, hub.state.list(Kind::Node).count()), (vec![3, 4, 5], 0));
     assert_eq!(hub.state.list(Kind::Policy).count(), 1);
     assert_eq!(hub.state.intake(berlin), Some(at));
     assert_eq!(hub.records.last().unwrap().changes.len(), 2, "what stays is not written again");
