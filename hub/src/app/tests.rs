@@ -1,4 +1,5 @@
 //! A whole hub in this process, on a database of its own, with relays that are real but for their data plane.
+mod doors;
 mod enrolment;
 mod replicas;
 mod sessions;
