@@ -107,7 +107,7 @@ impl App {
         let (writing, stopping, doors) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (writer, replica, writer_task) = Writer::start(store.clone(), writing.clone()).await?;
         let first_start = begin(&writer, &replica, &config).await?;
-        let members = Members::load(&*store, replica.clone()).await?;
+        let members = Members::load(&*store, &replica).await?;
         let guard = {
             let members = members.clone();
             Arc::new(Guard::new(move |peer| members.admit(peer)))

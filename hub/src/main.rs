@@ -1,6 +1,7 @@
 //! `axle-hub`: the hub's command line.
 use std::{
     io::{self, IsTerminal as _},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -124,7 +125,7 @@ async fn backup(config: &Config, file: &std::path::Path) -> anyhow::Result<()> {
 
 async fn restore(config: &Config, file: &std::path::Path) -> anyhow::Result<()> {
     if let Some(parent) = config.data_dir().ok().filter(|_| config.database.is_none()) {
-        std::fs::create_dir_all(parent)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     let epoch = store::restore(file, &config.database().map_err(StoreError::Setup)?).await?;
     say(

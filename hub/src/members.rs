@@ -1,13 +1,21 @@
 //! Which relay may speak for which cluster.
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use axle_core::model::Uid;
+use axle_core::{
+    log::{Change, Record},
+    model::{Kind, Uid},
+    state::State,
+};
 use axle_transport::pki::{Peer, Principal};
 use parking_lot::RwLock;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    replica::Replica,
+    replica::{Follower, Replica},
     store::{Enrolment, Store, StoreError},
 };
 
@@ -15,7 +23,7 @@ use crate::{
 /// removed is a member no more as soon as its removal is applied, and no uid ever returns.
 #[derive(Debug)]
 pub struct Members {
-    replica: Arc<Replica>,
+    clusters: RwLock<HashSet<Uid>>,
     keys: RwLock<HashMap<Uid, [u8; 32]>>,
 }
 
@@ -27,10 +35,11 @@ impl Members {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn load(store: &dyn Store, replica: Arc<Replica>) -> Result<Arc<Self>, StoreError> {
-        let members = Self { replica, keys: RwLock::default() };
+    pub async fn load(store: &dyn Store, replica: &Replica) -> Result<Arc<Self>, StoreError> {
+        let members = Arc::new(Self { clusters: RwLock::default(), keys: RwLock::default() });
+        replica.follow(members.clone());
         members.refresh(store).await?;
-        Ok(Arc::new(members))
+        Ok(members)
     }
 
     /// Follows the store for ever.
@@ -72,7 +81,7 @@ impl Members {
         let Principal::Relay(cluster) = &peer.principal else {
             return Err("only relays connect to the hub; nodes connect to their relay".into());
         };
-        if !self.replica.read().clusters().any(|(uid, _)| uid == *cluster) {
+        if !self.clusters.read().contains(cluster) {
             return Err("its cluster was removed".into());
         }
         match self.keys.read().get(cluster) {
@@ -80,5 +89,21 @@ impl Members {
             Some(_) => Err("another relay has enrolled for its cluster since".into()),
             None => Err("its cluster has not enrolled".into()),
         }
+    }
+}
+
+impl Follower for Members {
+    fn moved(&self, _: &State, records: &[Record]) {
+        let changes = records.iter().flat_map(|record| &record.changes);
+        for change in changes.filter(|change| change.key().kind == Kind::Cluster) {
+            match change {
+                Change::Put(object) => self.clusters.write().insert(object.uid),
+                Change::Delete { uid, .. } => self.clusters.write().remove(uid),
+            };
+        }
+    }
+
+    fn restarted(&self, state: &State) {
+        *self.clusters.write() = state.clusters().map(|(uid, _)| uid).collect();
     }
 }

@@ -1,4 +1,6 @@
 //! What relays see, and what they may say.
+use axle_proto::v1::{Flow, FlowBatch};
+
 use super::*;
 
 #[tokio::test]
@@ -107,4 +109,18 @@ async fn a_restart_keeps_everything_and_relays_resume() {
     let spoke = &hub.running.parts.live.spokes()[&relay.cluster];
     assert_eq!((spoke.resumes, spoke.resyncs), (1, 0), "it resumed by revision");
     assert!(spoke.received >= head.revision, "what it held when it came back counts");
+}
+
+#[tokio::test]
+async fn flows_are_of_the_cluster_that_reports_them() {
+    let hub = Hub::start(&[]).await;
+    let relay = hub.relay("one", "10.1.0.0/16").await;
+    let mut flows = hub.running.parts.live.flows();
+    let lie = Flow { cluster: vec![9; 16].into(), verdict: "deny".into(), ..Flow::default() };
+    let batch = FlowBatch { flows: vec![lie.clone(), lie], dropped: 3 };
+    let mut client = SyncClient::new(channel(&hub.address(), &relay.tls()).unwrap());
+    let summary = client.report(tokio_stream::iter([batch])).await.unwrap().into_inner();
+    assert_eq!(summary.received, 2);
+    assert_eq!(flows.recv().await.unwrap().cluster, relay.cluster.0.to_vec());
+    assert_eq!(hub.running.parts.live.lost(), 3);
 }
