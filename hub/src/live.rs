@@ -109,6 +109,12 @@ impl Live {
         self.flows.subscribe()
     }
 
+    /// How many listen to flows now.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.flows.receiver_count()
+    }
+
     /// Events lost on their way to the hub since it started.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -87,6 +87,8 @@ impl Metrics {
         let lost: Counter = Counter::default();
         lost.inc_by(self.operations.flows_lost());
         registry.register("flows_lost", "Flow events lost on their way to the hub", lost);
+        let observers = self.operations.flow_observers() as u64;
+        plain(&mut registry, "flow_observers", "Streams of flows that are read now", observers);
         let FleetStatus { head, clusters, .. } = self.operations.status();
         let revision = head.map(|head| head.revision).unwrap_or_default();
         plain(&mut registry, "head_revision", "Revision of the log's head", revision);

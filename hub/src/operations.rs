@@ -103,6 +103,12 @@ impl Operations {
         self.live.lost()
     }
 
+    /// How many streams of flows are read now.
+    #[must_use]
+    pub fn flow_observers(&self) -> usize {
+        self.live.listeners()
+    }
+
     fn read<T>(&self, with: impl FnOnce(&State) -> T) -> T {
         with(&self.replica.read())
     }

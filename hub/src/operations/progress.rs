@@ -128,6 +128,9 @@ impl Watch {
                 Answer::Late(reason) => progress.late.push(answer(reason)),
             }
         }
+        for answers in [&mut progress.late, &mut progress.refused] {
+            answers.sort_by(|a, b| (&a.cluster, &a.node).cmp(&(&b.cluster, &b.node)));
+        }
         progress.done = progress.late.is_empty();
         progress
     }

@@ -65,12 +65,18 @@ impl Operations {
                 namespace: identity.namespace.to_string(),
                 service_account: identity.service_account,
                 labels: identity.labels,
-                clusters: clusters.iter().filter_map(|uid| names.get(uid).cloned()).collect(),
+                clusters: by_name(&clusters, &names),
                 endpoints,
             });
             Ok(ListIdentitiesResponse { identities, next_cursor })
         })
     }
+}
+
+fn by_name(clusters: &BTreeSet<Uid>, names: &BTreeMap<Uid, String>) -> Vec<String> {
+    let mut named: Vec<_> = clusters.iter().filter_map(|uid| names.get(uid).cloned()).collect();
+    named.sort();
+    named
 }
 
 /// An endpoint with its object and cluster.

@@ -1,0 +1,9 @@
+//! The hub's doors, in front of a real hub: good input, bad input, streams, both doors alike.
+#![allow(missing_docs, reason = "tests")]
+mod bad_input;
+mod client;
+mod fixture;
+mod grpc;
+mod reading;
+mod streams;
+mod writing;
