@@ -54,6 +54,8 @@ pub(super) fn load(settings: &Settings, pins: &Pins) -> Result<(Ebpf, bool), Err
 fn sizes(settings: &Settings) -> Vec<(&'static str, u32)> {
     let limits = settings.limits;
     let (second, third) = settings.levels4();
+    // Also interfaces of workloads for which the tables have no room: those are denied everything.
+    let interfaces = limits.locals * 2;
     vec![
         ("L2", second),
         ("L3", third),
@@ -65,11 +67,11 @@ fn sizes(settings: &Settings) -> Vec<(&'static str, u32)> {
         ("BLOCKS", limits.blocks),
         ("ROWS", limits.rows),
         ("WORKLOADS", limits.locals),
-        ("INTERFACES", limits.locals),
+        ("INTERFACES", interfaces),
         ("FLOWS", settings.flows),
         ("FRAGMENTS", FRAGMENTS),
-        ("SEEN", limits.locals),
-        ("ADOPTIONS", limits.locals),
+        ("SEEN", interfaces),
+        ("ADOPTIONS", interfaces),
         ("EVENTS", settings.event_bytes),
     ]
 }

@@ -177,7 +177,7 @@ impl DataPlane {
     }
 
     /// Attaches a workload, or changes the addresses of one that is attached. Until a plan says otherwise, all its
-    /// packets are denied.
+    /// packets are denied; so they are for good under a number that the tables do not have.
     ///
     /// # Errors
     /// [`Error::Interface`] and [`Error::TooManyAddresses`]: the workload's packets are then not judged.
@@ -251,11 +251,6 @@ impl Set {
     /// Makes both hooks of an interface judge for a workload. `is_known`: its flows have been tracked before.
     fn attach(&mut self, pins: &Pins, attachment: &Attachment, index: u32, is_known: bool) -> Result<(), Error> {
         let entry = attachment.entry()?;
-        let local = attachment.local as usize;
-        if local >= self.tables.locals() {
-            let source = io::Error::other(format!("workload {local} of {}", self.tables.locals()));
-            return Err(attachment.error("numbering it", source));
-        }
         let written = |map| move |error| Error::Map { map, source: kernel(error) };
         self.tables.interfaces.insert(&index, &entry, 0).map_err(written("INTERFACES"))?;
         if self.seen.get(&index, 0).is_err() {

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use axle_core::policy::tables::{Plan, Tables, Write};
+use axle_core::policy::tables::{Direction, Plan, Tables, Write};
 
 use super::{
     packet::{SYN, tcp, udp},
     sandbox::{ACCEPT, DENY, LOCAL, Sandbox, WEB, address, attachment, families, limits, receives, sends, slots, web},
 };
-use crate::dataplane::{DataPlane, Error, Settings, cleanup, pinned};
+use crate::dataplane::{Attachment, DataPlane, Error, Settings, cleanup, pinned};
 
 fn plan(writes: Vec<Write>) -> Plan {
     Plan { writes, settle: Vec::new() }
@@ -183,6 +183,20 @@ fn cleanup_leaves_nothing() {
     assert_eq!(cleaned.links, 2);
     assert!(!sandbox.pins().exists());
     assert_eq!(cleanup(&sandbox.pins()).unwrap().links, 0, "twice does no harm");
+}
+
+#[test]
+fn a_workload_that_the_tables_have_no_room_for_is_denied() {
+    let sandbox = Sandbox::enter();
+    let mut plane = sandbox.web(ACCEPT, ACCEPT);
+    let (own, peer) = families()[0];
+    let local = u32::MAX;
+    plane.detach(LOCAL).unwrap();
+    plane.attach(&Attachment { local, ..attachment(Duration::ZERO) }).unwrap();
+    for direction in [Direction::Ingress, Direction::Egress] {
+        let (from, to) = if direction == Direction::Egress { (own, peer) } else { (peer, own) };
+        assert!(!plane.judge(local, direction, &udp(from, 1, to, 2), 1).unwrap().accepted);
+    }
 }
 
 /// Set for the child that is to be killed: before how many writes, and the pin directory.

@@ -36,6 +36,11 @@ impl Attaching {
     pub(super) fn wanted(&mut self, compiler: &Compiler, endpoints: &BTreeMap<Uid, Endpoint>) -> Vec<Attachment> {
         self.locals = compiler.locals().map(|workload| (workload.endpoint, workload.local)).collect();
         self.failed.clear();
+        let without: Vec<Uid> = endpoints.keys().filter(|uid| !self.locals.contains_key(uid)).copied().collect();
+        for (uid, local) in without.into_iter().zip((0..=Local::MAX).rev()) {
+            self.locals.insert(uid, local);
+            self.failed.insert(uid, "the node's tables have no room for it; all its packets are denied".into());
+        }
         let mut wanted = Vec::new();
         let mut taken = BTreeSet::new();
         for (uid, local) in &self.locals {
