@@ -127,6 +127,12 @@ impl Live {
         self.changes.subscribe()
     }
 
+    /// How many follow the changes now.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     /// What is known of every spoke that was heard of.
     #[must_use]
     pub fn spokes(&self) -> BTreeMap<Uid, Spoke> {
