@@ -24,3 +24,6 @@ pub use view::{View, ViewSettings};
 
 /// The largest message that a session takes, in bytes: a revision of a whole cluster must fit.
 pub const MAX_MESSAGE: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;
