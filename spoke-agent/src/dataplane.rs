@@ -38,4 +38,4 @@ pub use status::{Status, Tally, WorkloadStatus};
 pub use axle_ebpf_common::policy::Outcome;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

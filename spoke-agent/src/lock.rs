@@ -6,9 +6,13 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use nix::fcntl::{Flock, FlockArg};
+
+/// How long a lock may take to come free.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A directory that nobody else may use while this value lives.
 #[derive(Debug)]
@@ -36,17 +40,24 @@ pub enum LockError {
 }
 
 impl DirectoryLock {
-    /// Locks `path`, which must exist, without waiting.
+    /// Locks `path`, which must exist. Waits [`PATIENCE`] at most: whoever was killed just now is not quite gone yet.
     ///
     /// # Errors
     /// [`LockError::Held`] if another process holds it.
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let refused = |source| LockError::Refused { path: path.into(), source };
-        let directory = File::open(path).map_err(refused)?;
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Self { _held: held }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(LockError::Held { path: path.into() }),
-            Err((_, errno)) => Err(refused(errno.into())),
+        let mut directory = File::open(path).map_err(refused)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(Self { _held: held }),
+                Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < until => {
+                    directory = back;
+                    std::thread::sleep(PATIENCE / 50);
+                }
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Err(LockError::Held { path: path.into() }),
+                Err((_, errno)) => return Err(refused(errno.into())),
+            }
         }
     }
 }

@@ -10,12 +10,12 @@ mod status;
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axle_core::{model::Labels, session::Heartbeat};
@@ -28,8 +28,9 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     clock,
     credentials::RoleCredentials,
-    dataplane::{DataPlane, Settings},
+    dataplane::{self, DataPlane, Settings},
     inventory::InventoryWatch,
+    lock::PATIENCE,
     merged_log::{Feed, MergedLog, Ownership},
     problems::Problems,
     renew::keep_renewed,
@@ -45,6 +46,9 @@ use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Translating, Tran
 use flows::{Attributor, FlowQueue};
 use follower::EnforcementFollower;
 use local::LocalInventory;
+
+/// The highest ceiling of the wait before another attempt to reach the relay, which serves one cluster.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(2);
 
 /// What a node is told at its start.
 #[derive(Debug, Clone)]
@@ -101,7 +105,7 @@ impl Node {
         damage.iter().for_each(|damage| tracing::error!(%damage, "the node's log"));
         let log = SharedLog::new(log);
 
-        let plane = DataPlane::open(Settings::new(&setup.pins))?;
+        let plane = open_plane(&setup.pins)?;
         let translating =
             Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
         let (enforcer, damage) = Enforcer::new(place.clone(), plane, translating, &state.held_back())?;
@@ -133,7 +137,11 @@ impl Node {
             log: log.clone(),
             statuses,
             state: link_sender,
-            settings: LinkSettings { heartbeat: Heartbeat { period: setup.heartbeat }, ..LinkSettings::default() },
+            settings: LinkSettings {
+                heartbeat: Heartbeat { period: setup.heartbeat },
+                backoff_cap: SLOWEST_RECONNECT,
+                ..LinkSettings::default()
+            },
         };
         let replica = FeedIntake::new(log.clone(), Feed::Upstream, session);
         tasks.spawn("the session with the relay", keep_connected(above, &credentials, parts, replica)?);
@@ -179,6 +187,17 @@ impl Node {
             workloads: enforced.workloads.clone(),
             capacity: enforced.capacity.clone(),
             events_dropped: enforced.events_lost + self.queue.dropped(),
+        }
+    }
+}
+
+/// Whoever was killed just now is not quite gone yet.
+fn open_plane(pins: &Path) -> Result<DataPlane, dataplane::Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match DataPlane::open(Settings::new(pins)) {
+            Err(dataplane::Error::Locked(_)) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
+            opened => return opened,
         }
     }
 }

@@ -43,6 +43,9 @@ use hub::HubSession;
 use registry::Registry;
 use tokens::{TokenError, Tokens};
 
+/// The highest ceiling of the wait before another attempt to reach the hub, which many do at once.
+const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+
 /// What a relay is told at its start.
 #[derive(Debug, Clone)]
 pub struct RelaySetup {
@@ -141,7 +144,11 @@ impl Relay {
             log: log.clone(),
             statuses: board.watch(),
             state: link_sender,
-            settings: LinkSettings { heartbeat: Heartbeat { period: heartbeat }, ..LinkSettings::default() },
+            settings: LinkSettings {
+                heartbeat: Heartbeat { period: heartbeat },
+                backoff_cap: SLOWEST_RECONNECT,
+                ..LinkSettings::default()
+            },
         };
         let replica = FeedIntake::new(log.clone(), Feed::Upstream, session);
         tasks.spawn("the session with the hub", keep_connected(above, &credentials, parts, replica)?);

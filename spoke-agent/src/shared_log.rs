@@ -19,8 +19,19 @@ use crate::merged_log::{Batch, Feed, MergedLog, Taken};
 
 /// Hears of every revision, in order, while nobody else can make one.
 pub trait Follower: Send {
-    /// The log has moved on by `delta`, or something came that could not be read.
-    fn follow(&mut self, log: &MergedLog, delta: Option<&Delta>, refused: &[Refusal]);
+    /// The log has moved on, or something came that could not be read.
+    fn follow(&mut self, log: &MergedLog, step: &Step<'_>);
+}
+
+/// What happened to the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Step<'a> {
+    /// The new revision, if there is one.
+    pub delta: Option<&'a Delta>,
+    /// What came and could not be read.
+    pub refused: &'a [Refusal],
+    /// Whether a whole copy of the upstream's log came.
+    pub whole: bool,
 }
 
 /// See the module.
@@ -71,7 +82,7 @@ impl SharedLog {
     /// From here on the follower hears of every revision; first of none.
     pub fn follow(&self, mut follower: Box<dyn Follower>) {
         let mut inner = self.inner.lock();
-        follower.follow(&inner.log, None, &[]);
+        follower.follow(&inner.log, &Step::default());
         inner.follower = Some(follower);
     }
 
@@ -85,15 +96,16 @@ impl SharedLog {
     ) -> (Taken, T) {
         let mut inner = self.inner.lock();
         let (batch, made) = make(&inner.log);
+        let whole = *feed == Feed::Upstream && matches!(batch, Batch::Whole(_));
         let taken = inner.log.take(feed, batch, place.0, place.1);
         inner.note_trouble(taken.trouble.as_ref());
         if let Some(delta) = &taken.delta {
             self.serve(&inner.log, delta);
         }
-        if taken.delta.is_some() || !refused.is_empty() {
+        if taken.delta.is_some() || !refused.is_empty() || whole {
             let Inner { log, follower, .. } = &mut *inner;
             if let Some(follower) = follower {
-                follower.follow(log, taken.delta.as_ref(), refused);
+                follower.follow(log, &Step { delta: taken.delta.as_ref(), refused, whole });
             }
         }
         (taken, made)

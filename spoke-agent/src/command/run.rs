@@ -1,4 +1,6 @@
 //! `axle-agent run`.
+use std::io::IsTerminal;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -69,7 +71,8 @@ fn log(format: LogFormat) -> Result<(), Failure> {
             Failure::new(Exit::Usage, format!("AXLE_LOG: {text:?} is not a filter: {error}"), "such as info")
         })?,
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let set = match format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

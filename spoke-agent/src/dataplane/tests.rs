@@ -5,4 +5,4 @@ mod model;
 mod packet;
 mod plans;
 mod reports;
-mod sandbox;
+pub(crate) mod sandbox;

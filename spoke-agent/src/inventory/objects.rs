@@ -107,14 +107,13 @@ impl NodeObjects {
         let mut filing = Filing::new(log, now_ms, fresh);
         let ThisNode { name, labels, addresses } = node.clone();
         filing.file_by_name(Resource::Node(Node { name, labels, addresses }));
-        let mine = |object: &'_ Object| match &*object.resource {
+        let mine = |object: &Object| match &*object.resource {
             Resource::Endpoint(endpoint) if endpoint.node == node.name => {
                 Some(((endpoint.namespace.clone(), endpoint.name.clone()), (object.uid, endpoint.started_ms)))
             }
             _ => None,
         };
-        let held: BTreeMap<_, _> =
-            filing.contents.list_in(Kind::Endpoint, filing.scope).filter_map(|object| mine(object)).collect();
+        let held: BTreeMap<_, _> = filing.contents.list_in(Kind::Endpoint, filing.scope).filter_map(mine).collect();
         let mut interfaces = Interfaces::new();
         for document in &inventory.documents {
             let Document::Workload(workload) = document else { continue };

@@ -49,6 +49,8 @@ pub struct Revision {
     pub origin: Option<Position>,
     /// What could not even be read, so that the revision's policies are held back.
     pub refused: Vec<Refusal>,
+    /// Whether it comes of a whole copy of the upstream's log: then `refused` is all that cannot be read.
+    pub whole: bool,
 }
 
 /// What the enforcement thread is asked to do.

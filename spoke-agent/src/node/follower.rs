@@ -1,14 +1,13 @@
 //! From the log's revisions to the enforcement, in the same order.
 use std::sync::Arc;
 
-use axle_core::{
-    log::Delta,
-    model::{Kind, Scope},
-    refusal::Refusal,
-};
+use axle_core::model::{Kind, Scope};
 
 use super::enforcement::{Enforcement, Revision, Work};
-use crate::{merged_log::MergedLog, shared_log::Follower};
+use crate::{
+    merged_log::MergedLog,
+    shared_log::{Follower, Step},
+};
 
 /// Leaves the kernel alone until the log is complete: it includes a position of the hub, and this node's own inventory.
 /// Else a node that lost its log would enforce a part of it, or take its own workloads' hooks away.
@@ -24,11 +23,12 @@ impl EnforcementFollower {
 }
 
 impl Follower for EnforcementFollower {
-    fn follow(&mut self, log: &MergedLog, delta: Option<&Delta>, refused: &[Refusal]) {
+    fn follow(&mut self, log: &MergedLog, step: &Step<'_>) {
+        let Step { delta, refused, whole } = *step;
         let contents = log.contents();
         if self.begun {
             let changes = delta.map(|delta| delta.changes.clone()).unwrap_or_default();
-            let revision = Revision { changes, origin: contents.origin(), refused: refused.to_vec() };
+            let revision = Revision { changes, origin: contents.origin(), refused: refused.to_vec(), whole };
             self.enforcement.ask(Work::Revise(Arc::new(revision)));
             return;
         }

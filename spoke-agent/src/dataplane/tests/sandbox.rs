@@ -24,12 +24,12 @@ const REST: u32 = 6;
 pub(super) const WEB: Slot = 2;
 
 /// The place; it goes with the test's thread.
-pub(super) struct Sandbox {
+pub(crate) struct Sandbox {
     folder: tempfile::TempDir,
 }
 
 impl Sandbox {
-    pub(super) fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("namespaces of its own (needs root)");
         let none: Option<&str> = None;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("mounts of its own");
@@ -38,11 +38,11 @@ impl Sandbox {
         Self { folder }
     }
 
-    pub(super) fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.folder.path().join("axle")
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             limits: limits(),
             blocks4: 64,

@@ -98,29 +98,27 @@ impl Enforcer {
         let outcome = self.compiler.update(&others);
         self.note_shortage(&outcome);
         let policies = self.policies.begin(policies);
-        self.load_policies(policies.into_iter().map(Change::Put).collect());
+        self.load_policies(&policies.into_iter().map(Change::Put).collect::<Vec<_>>());
         self.policies.hold_unreadable(refused);
         self.reached = Some(origin);
         self.broken = Some("the tables are not built yet".into());
         self.mend();
         self.translating.begin(&others);
-        self.retry_refused();
+        for change in self.policies.refused_before() {
+            self.carry_out(std::slice::from_ref(&change), std::slice::from_ref(&change));
+        }
         self.policies.store();
     }
 
     /// All at once, which is what was in force before a restart; one by one if that does not fit.
-    fn load_policies(&mut self, policies: Vec<Change>) {
-        if self.compiler.update(&policies).refused.is_empty() {
-            self.policies.taken(&policies);
+    fn load_policies(&mut self, policies: &[Change]) {
+        if self.compiler.update(policies).refused.is_empty() {
+            self.policies.loaded(policies);
             return;
         }
-        for policy in policies.chunks(1) {
-            let outcome = self.compiler.update(policy);
-            if outcome.refused.is_empty() {
-                self.policies.taken(policy);
-            } else {
-                self.policies.hold(policy, &outcome);
-            }
+        for policy in policies {
+            let outcome = self.compiler.update(std::slice::from_ref(policy));
+            self.policies.loaded_if_fit(policy, &outcome);
         }
     }
 
@@ -134,6 +132,8 @@ impl Enforcer {
             self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, why);
             self.carry_out(&others, &[]);
         } else {
+            let released = if revision.whole { self.policies.readable_but(&revision.refused) } else { Vec::new() };
+            let policies: Vec<Change> = released.into_iter().chain(policies).collect();
             let changes: Vec<Change> = others.iter().chain(&policies).cloned().collect();
             self.carry_out(&changes, &policies);
         }
@@ -152,26 +152,28 @@ impl Enforcer {
     fn carry_out(&mut self, changes: &[Change], policies: &[Change]) {
         let outcome = self.compiler.update(changes);
         self.note_shortage(&outcome);
-        let taken = outcome.refused.iter().all(|refusal| refusal.subject == Refused::State);
-        if !taken {
-            self.policies.hold(policies, &outcome);
-        }
         match self.write(&outcome.plan) {
-            Ok(()) if taken => self.policies.taken(policies),
-            Ok(()) => {}
+            Ok(()) => self.policies.judged(policies, &outcome),
             Err(error) => {
                 tracing::warn!(%error, "the kernel did not take a revision");
-                if taken {
-                    // The compiler holds the versions of before again.
-                    let outcome = self.compiler.update(&self.policies.undoing(policies));
-                    self.note_shortage(&outcome);
-                    self.policies.hold_all(policies, failure_code(&error), &error.to_string());
-                }
+                self.take_back(policies, &outcome, &error.to_string());
                 self.broken = Some(error.to_string());
                 self.mend();
             }
         }
         self.attach();
+    }
+
+    /// Makes the compiler hold the versions of before, of those policies that it did take.
+    fn take_back(&mut self, policies: &[Change], outcome: &Outcome, why: &str) {
+        let (unfit, fit): (Vec<Change>, Vec<Change>) =
+            policies.iter().cloned().partition(|change| is_refused(change, outcome));
+        let undoing = self.policies.undoing(&fit);
+        self.policies.judged(&unfit, outcome);
+        let outcome = self.compiler.update(&undoing);
+        self.note_shortage(&outcome);
+        self.policies.judged(&[], &outcome);
+        self.policies.hold_all(&fit, code::MAP_WRITE_FAILED, why);
     }
 
     fn write(&mut self, plan: &Plan) -> Result<(), dataplane::Error> {
@@ -277,7 +279,7 @@ impl Enforcer {
         if self.reached.is_none() {
             return;
         }
-        if self.broken.is_some() || !self.policies.retry().is_empty() {
+        if self.broken.is_some() || !self.policies.refused_by_kernel().is_empty() {
             let (due, pause) = *self.retry.get_or_insert((now + FIRST_RETRY, FIRST_RETRY));
             if now >= due {
                 self.retry = Some((now + pause * 2, (pause * 2).min(SLOWEST_RETRY)));
@@ -298,7 +300,7 @@ impl Enforcer {
     }
 
     fn retry_refused(&mut self) {
-        let changes = self.policies.retry();
+        let changes = self.policies.refused_by_kernel();
         if self.broken.is_none() && !changes.is_empty() {
             self.carry_out(&changes, &changes);
         }
@@ -349,11 +351,10 @@ fn new_compiler(place: &Place, limits: Limits) -> Compiler {
     Compiler::new(Context { cluster: place.cluster, node: place.node.clone() }, limits)
 }
 
-fn failure_code(error: &dataplane::Error) -> &'static str {
-    match error {
-        dataplane::Error::Capacity(_) => code::DOES_NOT_FIT,
-        _ => code::MAP_WRITE_FAILED,
-    }
+/// Whether the policy of this change does not fit.
+pub(super) fn is_refused(change: &Change, outcome: &Outcome) -> bool {
+    let names = |subject: &Refused| matches!(subject, Refused::Policy { key, .. } if key == change.key());
+    outcome.refused.iter().any(|refusal| names(&refusal.subject))
 }
 
 fn capacity(used: &Limits, limits: &Limits) -> Vec<Capacity> {
@@ -371,3 +372,6 @@ fn capacity(used: &Limits, limits: &Limits) -> Vec<Capacity> {
         one("prefixes", used.prefixes, limits.prefixes),
     ]
 }
+
+#[cfg(test)]
+mod tests;

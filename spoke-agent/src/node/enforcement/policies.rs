@@ -8,14 +8,17 @@ use axle_core::{
     refusal::{Refusal, code},
 };
 
-use super::held::{Held, HeldBack};
+use super::{
+    enforcer::is_refused,
+    held::{Held, HeldBack},
+};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Policies {
-    /// What the compiler holds.
+    /// What the compiler enforces.
     in_force: BTreeMap<Key, Object>,
-    /// What the log has and this node refused: a newer version, or none.
+    /// What the log has and is not in force: a newer version, or none.
     wanted: BTreeMap<Key, Option<Object>>,
     held: HeldBack,
 }
@@ -34,10 +37,10 @@ impl Policies {
             let at = policies.iter().position(|policy| policy.key == *key);
             let newer = at.map(|at| policies.swap_remove(at));
             policies.extend(held.in_force.clone());
-            if newer == held.in_force {
-                settled.push(key.clone());
-            } else {
+            if newer != held.in_force {
                 self.wanted.insert(key.clone(), newer);
+            } else if !is_unreadable(&held.refusal) {
+                settled.push(key.clone());
             }
         }
         for key in settled {
@@ -46,11 +49,9 @@ impl Policies {
         policies
     }
 
-    /// These changes are in force.
-    pub(super) fn taken(&mut self, changes: &[Change]) {
+    /// The compiler has these versions; newer ones may be wanted.
+    pub(super) fn loaded(&mut self, changes: &[Change]) {
         for change in changes {
-            self.held.by_key.remove(change.key());
-            self.wanted.remove(change.key());
             match change {
                 Change::Put(policy) => drop(self.in_force.insert(policy.key.clone(), policy.clone())),
                 Change::Delete { key, uid } => {
@@ -62,7 +63,59 @@ impl Policies {
         }
     }
 
-    /// What undoes these changes, which are not in force.
+    /// As [`loaded`](Self::loaded), if the compiler took it.
+    pub(super) fn loaded_if_fit(&mut self, change: &Change, outcome: &Outcome) {
+        if !is_refused(change, outcome) {
+            self.loaded(std::slice::from_ref(change));
+        } else if !self.wanted.contains_key(change.key()) {
+            self.judged(std::slice::from_ref(change), outcome);
+        }
+    }
+
+    /// What the compiler made of an update with `changes`. It keeps by itself what does not fit, and tries it again with
+    /// every update.
+    pub(super) fn judged(&mut self, changes: &[Change], outcome: &Outcome) {
+        let refused: BTreeMap<&Key, String> = outcome
+            .refused
+            .iter()
+            .filter_map(|refusal| match &refusal.subject {
+                Refused::Policy { key, .. } => Some((key, refusal.to_string())),
+                Refused::State => None,
+            })
+            .collect();
+        for change in changes {
+            match refused.get(change.key()) {
+                Some(why) => self.hold_one(change, code::DOES_NOT_FIT, why.clone()),
+                None => self.taken(change),
+            }
+        }
+        let fits = |(key, held): (&Key, &Held)| {
+            (held.refusal.code == code::DOES_NOT_FIT && !refused.contains_key(key)).then(|| key.clone())
+        };
+        let fitting: Vec<Key> = self.held.by_key.iter().filter_map(fits).collect();
+        for key in fitting {
+            if let Some(change) = self.wish(&key) {
+                self.taken(&change);
+            }
+        }
+    }
+
+    fn taken(&mut self, change: &Change) {
+        self.held.by_key.remove(change.key());
+        self.wanted.remove(change.key());
+        self.loaded(std::slice::from_ref(change));
+    }
+
+    /// What would bring the log's version of this policy in force.
+    fn wish(&self, key: &Key) -> Option<Change> {
+        match (self.wanted.get(key)?, self.in_force.get(key)) {
+            (Some(policy), _) => Some(Change::Put(policy.clone())),
+            (None, Some(policy)) => Some(Change::Delete { key: key.clone(), uid: policy.uid }),
+            (None, None) => None,
+        }
+    }
+
+    /// What undoes these changes, given that they have not been [`judged`](Self::judged) yet.
     pub(super) fn undoing(&self, changes: &[Change]) -> Vec<Change> {
         let before = |change: &Change| match (self.in_force.get(change.key()), change) {
             (Some(policy), _) => Some(Change::Put(policy.clone())),
@@ -70,21 +123,6 @@ impl Policies {
             (None, Change::Delete { .. }) => None,
         };
         changes.iter().filter_map(before).collect()
-    }
-
-    /// Holds a revision's policies back because some of them do not fit.
-    pub(super) fn hold(&mut self, changes: &[Change], outcome: &Outcome) {
-        let named = outcome.refused.iter().filter_map(|refusal| match &refusal.subject {
-            Refused::Policy { key, .. } => Some((key, refusal.to_string())),
-            Refused::State => None,
-        });
-        let culprits: BTreeMap<&Key, String> = named.collect();
-        let others =
-            culprits.values().next().map(|why| format!("held back with another policy of its revision: {why}"));
-        for change in changes {
-            let why = culprits.get(change.key()).cloned().or_else(|| others.clone()).unwrap_or_default();
-            self.hold_one(change, code::DOES_NOT_FIT, why);
-        }
     }
 
     /// Holds all of them back for one reason.
@@ -118,14 +156,32 @@ impl Policies {
         refused.iter().any(|refusal| refusal.key.kind == Kind::Policy)
     }
 
-    /// What would bring everything in force that was refused.
-    pub(super) fn retry(&self) -> Vec<Change> {
-        let newer = |(key, wanted): (&Key, &Option<Object>)| match (wanted, self.in_force.get(key)) {
-            (Some(policy), _) => Some(Change::Put(policy.clone())),
-            (None, Some(policy)) => Some(Change::Delete { key: key.clone(), uid: policy.uid }),
-            (None, None) => None,
-        };
-        self.wanted.iter().filter_map(newer).collect()
+    /// A whole copy of the log came, of which `refused` could not be read: what could not be before, now can or is gone.
+    /// Returns what was held back with it and now need not be.
+    pub(super) fn readable_but(&mut self, refused: &[Refusal]) -> Vec<Change> {
+        let still = |key: &Key| refused.iter().any(|refusal| refusal.key == *key);
+        let wanted = &self.wanted;
+        self.held.by_key.retain(|key, held| !is_unreadable(&held.refusal) || wanted.contains_key(key) || still(key));
+        if refused.iter().any(|refusal| refusal.key.kind == Kind::Policy) {
+            return Vec::new();
+        }
+        self.wishes(is_unreadable)
+    }
+
+    /// What would bring in force what was refused for such a reason.
+    fn wishes(&self, reason: impl Fn(&Refusal) -> bool) -> Vec<Change> {
+        let of_reason = self.held.by_key.iter().filter(|(_, held)| reason(&held.refusal));
+        of_reason.filter_map(|(key, _)| self.wish(key)).collect()
+    }
+
+    /// What the kernel refused, to be tried again.
+    pub(super) fn refused_by_kernel(&self) -> Vec<Change> {
+        self.wishes(|refusal| refusal.code == code::MAP_WRITE_FAILED)
+    }
+
+    /// What this node could read and did not take before a restart, to be tried again.
+    pub(super) fn refused_before(&self) -> Vec<Change> {
+        self.wishes(|refusal| !is_unreadable(refusal))
     }
 
     /// Writes down what a restart must know.
@@ -138,4 +194,9 @@ impl Policies {
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         self.held.refusals()
     }
+}
+
+/// Whether the log itself, or what came with it in one revision, could not be read.
+fn is_unreadable(refusal: &Refusal) -> bool {
+    refusal.code == code::UNKNOWN_FEATURE || refusal.code == code::INVALID_OBJECT
 }

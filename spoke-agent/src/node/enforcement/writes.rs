@@ -5,7 +5,7 @@ use axle_core::policy::tables::{Plan, Write};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WriteCounts([u64; TABLES.len()]);
 
-const TABLES: [&str; 9] = ["row", "block", "cell", "slot", "address", "prefix", "ports", "workload", "flip"];
+const TABLES: [&str; 9] = ["row", "block", "cell", "slot_block", "address", "prefix", "ports", "workload", "flip"];
 
 impl WriteCounts {
     pub(super) fn add(&mut self, plan: &Plan) {
