@@ -7,7 +7,7 @@ mod catch_up;
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axle_core::{
@@ -35,8 +35,8 @@ const QUEUE: usize = 4096;
 const POLL: Duration = Duration::from_secs(1);
 /// Newest records kept at hand for readers that resume.
 const RECENT: u32 = 10_000;
-/// How often an unreachable store is asked what became of a write, half a second apart.
-const ATTEMPTS: u32 = 20;
+/// For how long an unreachable store is asked what became of a write; those who wait for the write wait that long too.
+const RESOLVE: Duration = Duration::from_secs(10);
 
 /// Asks the writer. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -284,7 +284,8 @@ impl Task {
     async fn resolve(&mut self, batch: Vec<Submission>, decided: Decided, why: &StoreError) {
         tracing::warn!(%why, "a write was not answered");
         let Some(last) = decided.records.last() else { return fail(batch, why) };
-        for _ in 0..ATTEMPTS {
+        let asked = Instant::now();
+        while asked.elapsed() < RESOLVE {
             match self.catch_up().await {
                 Ok(_) => {
                     self.replica.set_health(Ok(()));

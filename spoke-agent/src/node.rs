@@ -39,7 +39,7 @@ use crate::{
     state_directory::{Enrollment, StateDirectory},
     status::NodeStatus,
     tasks::Tasks,
-    upstream::{Above, LinkParts, Sent, is_up, keep_connected},
+    upstream::{Above, LinkParts, Sent, is_up, keep_connected, why_away},
 };
 pub use addresses::own_addresses;
 use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Translating, Translation, Work};
@@ -168,6 +168,12 @@ impl Node {
     #[must_use]
     pub fn enforced(&self) -> EnforcedWatch {
         self.enforced.clone()
+    }
+
+    /// Why there is no session with the relay, if there is none.
+    #[must_use]
+    pub fn why_away(&self) -> Option<String> {
+        why_away(&self.link, &format!("the relay at {}", self.relay))
     }
 
     /// How it is.

@@ -34,7 +34,7 @@ use crate::{
     state_directory::{Enrollment, StateDirectory},
     status::RelayStatus,
     tasks::Tasks,
-    upstream::{Above, LinkParts, Sent, is_up, keep_connected},
+    upstream::{Above, LinkParts, Sent, is_up, keep_connected, why_away},
 };
 use board::Board;
 use enrollment::NodeEnrollment;
@@ -178,6 +178,12 @@ impl Relay {
     #[must_use]
     pub fn knows(&self, credentials: &RoleCredentials) -> bool {
         self.registry.admits(credentials.shared().load().peer()).is_ok()
+    }
+
+    /// Why there is no session with the hub, if there is none.
+    #[must_use]
+    pub fn why_away(&self) -> Option<String> {
+        why_away(&self.link, &format!("the hub at {}", self.hub))
     }
 
     /// How it is.

@@ -62,6 +62,15 @@ pub fn is_up(state: &watch::Receiver<LinkState>) -> bool {
     matches!(&*state.borrow(), LinkState::Connected)
 }
 
+/// Why there is no session with `whom`, if there was a reason to say so.
+#[must_use]
+pub fn why_away(state: &watch::Receiver<LinkState>, whom: &str) -> Option<String> {
+    match &*state.borrow() {
+        LinkState::Waiting { reason } if !reason.is_empty() => Some(format!("no session with {whom}: {reason}")),
+        _ => None,
+    }
+}
+
 /// What a link needs beside its replica.
 pub struct LinkParts {
     /// This machine's name.

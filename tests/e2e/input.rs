@@ -24,7 +24,7 @@ fn documents() -> anyhow::Result<()> {
     scenario(Settings::default(), |fleet| {
         let good = deny_from("good", "server", peers("app", "client"));
         let bad = [
-            ("a: [", vec!["line 1"]),
+            ("a: [", vec!["unclosed bracket"]),
             (&good.replace("subject", "subjct"), vec!["subjct", "subject"]),
             (&good.replace(r#""priority":10"#, r#""priority":5000"#), vec!["5000", "1000"]),
             (
@@ -32,10 +32,7 @@ fn documents() -> anyhow::Result<()> {
                     .replace(r#""podSelector":{"matchLabels":{"app":"client"}}"#, r#""podSelector":{"matchLabel":{}}"#),
                 vec!["matchLabels"],
             ),
-            (
-                &good.replace(r#""from":[{"clusters":{},"pods""#, r#""from":[{"networks":["10.0.0.1/8"],"pods""#),
-                vec!["10.0.0.1/8", "10.0.0.0/8"],
-            ),
+            (&good.replace(r#""from":["#, r#""from":[{"networks":["10.0.0.1/8"]},"#), vec!["10.0.0.1/8", "10.0.0.0/8"]),
             (
                 &good.replace(r#""kind":"MeshNetworkPolicy""#, r#""kind":"MeshNetworkPolice""#),
                 vec!["MeshNetworkPolice"],
@@ -67,7 +64,7 @@ fn clusters_and_tokens() -> anyhow::Result<()> {
         refused(fleet, &add("beta", "10.2.0.1/16"), USAGE, &["10.2.0.1/16", "10.2.0.0/16"])?;
         refused(fleet, &add("Beta", "10.2.0.0/16"), USAGE, &["Beta"])?;
         refused(fleet, &add("beta", "ten"), USAGE, &["ten"])?;
-        refused(fleet, &["token", "create", "--cluster", "gamma"], USAGE, &["gamma", "axle cluster list"])?;
+        refused(fleet, &["token", "create", "--cluster", "gamma"], USAGE, &["gamma", "axle cluster add"])?;
         refused(fleet, &["cluster", "remove", "gamma"], USAGE, &["gamma"])?;
         refused(fleet, &["policy", "delete", "gamma"], USAGE, &["gamma"])?;
         refused(

@@ -1,8 +1,10 @@
 //! The small world of most tests: one cluster of two nodes, a client on one and a server on the other.
-use axle_tests::fleet::{Fleet, Node, Spec, Workload};
+use axle_tests::fleet::{Cluster, Fleet, Node, Spec, Workload};
 
 /// One cluster, two nodes, two workloads.
 pub(crate) struct Pair {
+    /// `alpha`.
+    pub(crate) cluster: Cluster,
     /// Relay, and node of the client.
     pub(crate) first: Node,
     /// Node of the server.
@@ -21,7 +23,7 @@ impl Pair {
         let second = fleet.node(&cluster, &first)?;
         let client = first.workload(&fleet.fabric, &Spec::new("client", "client"))?;
         let server = second.workload(&fleet.fabric, &Spec::new("server", "server"))?;
-        let pair = Self { first, second, client, server };
+        let pair = Self { cluster, first, second, client, server };
         fleet.settle_with(2, 2)?;
         Ok(pair)
     }

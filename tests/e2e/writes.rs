@@ -6,11 +6,9 @@ use axle_tests::{
     fleet::{Fleet, Node, Settings, Spec, scenario},
     http::metric,
 };
+use serde_json::{Value, json};
 
-use crate::{
-    documents::{deny_from, only_from, peers},
-    pair::Pair,
-};
+use crate::documents::{document, peers};
 
 const METRIC: &str = "axle_agent_map_writes_total";
 
@@ -43,33 +41,47 @@ fn of(expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
     expected.iter().map(|(table, count)| ((*table).to_owned(), *count)).collect()
 }
 
+/// A Baseline policy that lets `from` reach the workloads `app`.
+fn accept(name: &str, app: &str, from: Value) -> String {
+    let subject = json!({"pods": {"podSelector": {"matchLabels": {"app": app}}}});
+    let rules = json!([{"action": "Accept", "from": [from]}]);
+    let spec = json!({"tier": "Baseline", "priority": 1, "subject": subject, "ingress": rules});
+    document("MeshNetworkPolicy", json!({"name": name}), spec).to_string()
+}
+
 #[test]
 fn writes_follow_the_change() -> anyhow::Result<()> {
     scenario(Settings::default(), |fleet| {
-        let pair = Pair::raise(fleet)?;
-        let policy = deny_from("no-enemies", "server", peers("app", "enemy"));
-        fleet.hub.apply(&policy)?;
-        let spawn = |name: &str, app: &str, settled| -> anyhow::Result<()> {
-            pair.first.workload(&fleet.fabric, &Spec::new(name, app))?;
-            fleet.settle_with(2, settled)
+        // What nothing accepts is denied, so a workload that nothing names is like no workload.
+        let alpha = fleet.cluster("alpha", &["--default-action", "deny"])?;
+        let first = fleet.relay(&alpha)?;
+        let second = fleet.node(&alpha, &first)?;
+        second.workload(&fleet.fabric, &Spec::new("server", "server"))?;
+        fleet.hub.apply(&accept("friends", "server", peers("app", "friend")))?;
+        let mut workloads = 1;
+        let mut spawn = |name: &str, app: &str| -> anyhow::Result<()> {
+            first.workload(&fleet.fabric, &Spec::new(name, app))?;
+            workloads += 1;
+            fleet.settle_with(2, workloads)
         };
-        spawn("enemy-1", "enemy", 3)?;
+        spawn("friend-1", "friend")?;
+        spawn("client", "client")?;
         // The second of a kind, on another node: its two addresses, and nothing else.
-        let same = cost(fleet, &pair.second, || spawn("enemy-2", "enemy", 4))?;
+        let same = cost(fleet, &second, || spawn("friend-2", "friend"))?;
         assert_eq!(same, of(&[("address", 2.0)]), "an endpoint of a known class");
         // One that no selector in force there tells from the rest of its cluster needs no entry at all.
-        let any = cost(fleet, &pair.second, || spawn("bystander", "bystander", 5))?;
+        let any = cost(fleet, &second, || spawn("bystander", "bystander"))?;
         assert_eq!(any, of(&[]), "an endpoint that needs no entry");
         // A policy about workloads of the other node only: nothing here.
-        let elsewhere = only_from("elsewhere", "client", peers("app", "server"));
-        let other = cost(fleet, &pair.second, || fleet.hub.apply(&elsewhere).map(drop))?;
+        let elsewhere = accept("elsewhere", "client", peers("app", "server"));
+        let other = cost(fleet, &second, || fleet.hub.apply(&elsewhere).map(drop))?;
         assert_eq!(other, of(&[]), "a policy about another node's workloads");
-        // A policy about this node's one workload: its own slot and rows, one flip, no address of any other class.
-        let own = cost(fleet, &pair.second, || {
-            fleet.hub.apply(&deny_from("cut", "server", peers("app", "client"))).map(drop)
-        })?;
+        // A policy about this node's one workload: its own slot and rows, one flip, no address but the client's two.
+        let clients = accept("clients", "server", peers("app", "client"));
+        let own = cost(fleet, &second, || fleet.hub.apply(&clients).map(drop))?;
         assert_eq!(own.get("flip"), Some(&1.0), "one instant: {own:?}");
         assert_eq!(own.get("address"), Some(&2.0), "only the client moves to a class of its own: {own:?}");
+        assert!(own.values().sum::<f64>() < 20.0, "the cost follows the change: {own:?}");
         Ok(())
     })
 }

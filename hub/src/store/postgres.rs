@@ -43,7 +43,7 @@ impl PostgresStore {
             // An acknowledged write survives a crash of the server, whatever the server's own default.
             ("synchronous_commit", "on"),
         ]);
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(10));
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(3));
         let pool = pool.connect_with(options).await?;
         sqlx::migrate!("../migrations/postgres").run(&pool).await.map_err(migrating)?;
         let changed = Arc::new(Notify::new());

@@ -42,6 +42,8 @@ impl Answers {
         if let Some(node) = &self.node {
             problems.extend(node.enforced().borrow().problems.clone());
         }
+        problems.extend(self.relay.as_ref().and_then(Relay::why_away));
+        problems.extend(self.node.as_ref().and_then(Node::why_away));
         problems.dedup();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
