@@ -6,6 +6,7 @@ mod openapi;
 mod problem;
 mod route;
 mod stream;
+mod table;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::{dashboard, operations::Operations};
 
 /// What everybody may be served: the API and the dashboard.
 pub fn router(operations: Arc<Operations>) -> Router {
-    let routes = handlers::routes();
+    let routes = table::routes();
     let document = openapi::document(&routes);
     let mut router: Router<Arc<Operations>> = Router::new();
     for route in routes {

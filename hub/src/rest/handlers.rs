@@ -1,12 +1,12 @@
-//! The routes and what each does: unpack, call the operation, pack.
+//! What each route does: unpack, call the operation, pack.
 use std::sync::Arc;
 
 use axle_proto::v1::{
     AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, ClusterView, CreateTokenRequest,
-    CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, FleetStatus, FlowView, ListAuditRequest,
-    ListAuditResponse, ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse,
-    ListRequest, ListServicesResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest, RevisionProgress,
-    SetPolicyDisabledRequest, WatchRevisionRequest, WriteResult,
+    CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, ListAuditRequest, ListAuditResponse,
+    ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
+    ListServicesResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest, SetPolicyDisabledRequest,
+    WatchRevisionRequest, WriteResult,
 };
 use axum::{
     Extension, Json,
@@ -14,12 +14,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, StatusCode};
-use utoipa::openapi::HttpMethod::{Delete, Get, Patch, Post};
 
 use super::{
     input::{Body, Query, RequestId, content_type, read, unsupported},
     problem::Refusal,
-    route::{Route, Streams},
     stream,
 };
 use crate::{
@@ -30,137 +28,11 @@ use crate::{
 type Hub = State<Arc<Operations>>;
 type Answer<T> = Result<Json<T>, Refusal>;
 
-/// The table of contents of the API.
-pub(super) fn routes() -> Vec<Route> {
-    vec![
-        Route::new::<ListClustersResponse, _, _>(
-            Get,
-            "/clusters",
-            "ListClusters",
-            "The clusters, by name.",
-            list_clusters,
-        )
-        .query::<ListRequest>(),
-        Route::new::<ClusterView, _, _>(Post, "/clusters", "AddCluster", "Registers a cluster.", add_cluster)
-            .body::<AddClusterRequest>()
-            .status(StatusCode::CREATED),
-        Route::new::<WriteResult, _, _>(
-            Delete,
-            "/clusters/{name}",
-            "RemoveCluster",
-            "Removes a cluster and everything it owns.",
-            remove_cluster,
-        ),
-        Route::new::<CreateTokenResponse, _, _>(
-            Post,
-            "/clusters/{name}/tokens",
-            "CreateToken",
-            "Makes a one-time join token.",
-            create_token,
-        )
-        .body::<CreateTokenRequest>()
-        .status(StatusCode::CREATED),
-        Route::new::<WriteResult, _, _>(
-            Delete,
-            "/clusters/{name}/nodes/{node}",
-            "RemoveNode",
-            "Removes a node that is gone for good.",
-            remove_node,
-        ),
-        Route::new::<ListIdentitiesResponse, _, _>(
-            Get,
-            "/identities",
-            "ListIdentities",
-            "The identities that run now.",
-            list_identities,
-        )
-        .query::<ListRequest>(),
-        Route::new::<ListEndpointsResponse, _, _>(
-            Get,
-            "/endpoints",
-            "ListEndpoints",
-            "The running workloads.",
-            list_endpoints,
-        )
-        .query::<ListRequest>(),
-        Route::new::<ListServicesResponse, _, _>(
-            Get,
-            "/services",
-            "ListServices",
-            "The global services.",
-            list_services,
-        )
-        .query::<ListRequest>(),
-        Route::new::<ListPoliciesResponse, _, _>(Get, "/policies", "ListPolicies", "The policies.", list_policies)
-            .query::<ListRequest>(),
-        Route::new::<ApplyPoliciesResponse, _, _>(
-            Post,
-            "/policies",
-            "ApplyPolicies",
-            "Applies all policies of a document at once, or none.",
-            apply_policies,
-        )
-        .body::<ApplyPoliciesRequest>()
-        .or_yaml(),
-        Route::new::<WriteResult, _, _>(
-            Patch,
-            "/policies/{name}",
-            "SetPolicyDisabled",
-            "Takes a policy out of force, or puts it back.",
-            set_policy_disabled,
-        )
-        .body::<SetPolicyDisabledRequest>(),
-        Route::new::<WriteResult, _, _>(Delete, "/policies/{name}", "DeletePolicy", "Deletes a policy.", delete_policy),
-        Route::new::<ExplainResponse, _, _>(
-            Get,
-            "/explain",
-            "Explain",
-            "Which rule decides a flow, and why the rules before it do not.",
-            explain,
-        )
-        .query::<ExplainRequest>(),
-        Route::new::<FleetStatus, _, _>(
-            Get,
-            "/status",
-            "GetStatus",
-            "How every cluster and node is, and how far.",
-            get_status,
-        )
-        .streams(Streams::OnRequest),
-        Route::new::<RevisionProgress, _, _>(
-            Get,
-            "/revisions/{revision}",
-            "WatchRevision",
-            "How far a revision has come.",
-            watch_revision,
-        )
-        .query::<WatchRevisionRequest>()
-        .streams(Streams::OnRequest),
-        Route::new::<FlowView, _, _>(
-            Get,
-            "/flows",
-            "Observe",
-            "Flows as their nodes report them, from now on.",
-            observe,
-        )
-        .query::<ObserveRequest>()
-        .streams(Streams::Always),
-        Route::new::<ListAuditResponse, _, _>(
-            Get,
-            "/audit",
-            "ListAudit",
-            "Who did what, the newest first.",
-            list_audit,
-        )
-        .query::<ListAuditRequest>(),
-    ]
-}
-
-async fn list_clusters(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListClustersResponse> {
+pub(super) async fn list_clusters(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListClustersResponse> {
     Ok(Json(hub.list_clusters(&request)?))
 }
 
-async fn add_cluster(
+pub(super) async fn add_cluster(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(id): RequestId,
@@ -170,7 +42,7 @@ async fn add_cluster(
     Ok((StatusCode::CREATED, Json(hub.add_cluster(&caller, request).await?)))
 }
 
-async fn remove_cluster(
+pub(super) async fn remove_cluster(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(request_id): RequestId,
@@ -179,7 +51,7 @@ async fn remove_cluster(
     Ok(Json(hub.remove_cluster(&caller, RemoveClusterRequest { name, request_id }).await?))
 }
 
-async fn create_token(
+pub(super) async fn create_token(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
@@ -189,7 +61,7 @@ async fn create_token(
     Ok((StatusCode::CREATED, Json(hub.create_token(&caller, request).await?)))
 }
 
-async fn remove_node(
+pub(super) async fn remove_node(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(request_id): RequestId,
@@ -198,24 +70,30 @@ async fn remove_node(
     Ok(Json(hub.remove_node(&caller, RemoveNodeRequest { cluster, node, request_id }).await?))
 }
 
-async fn list_identities(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListIdentitiesResponse> {
+pub(super) async fn list_identities(
+    State(hub): Hub,
+    Query(request): Query<ListRequest>,
+) -> Answer<ListIdentitiesResponse> {
     Ok(Json(hub.list_identities(&request)?))
 }
 
-async fn list_endpoints(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListEndpointsResponse> {
+pub(super) async fn list_endpoints(
+    State(hub): Hub,
+    Query(request): Query<ListRequest>,
+) -> Answer<ListEndpointsResponse> {
     Ok(Json(hub.list_endpoints(&request)?))
 }
 
-async fn list_services(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListServicesResponse> {
+pub(super) async fn list_services(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListServicesResponse> {
     Ok(Json(hub.list_services(&request)?))
 }
 
-async fn list_policies(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListPoliciesResponse> {
+pub(super) async fn list_policies(State(hub): Hub, Query(request): Query<ListRequest>) -> Answer<ListPoliciesResponse> {
     Ok(Json(hub.list_policies(&request)?))
 }
 
 /// JSON with a document in it, or the document itself.
-async fn apply_policies(
+pub(super) async fn apply_policies(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(id): RequestId,
@@ -240,7 +118,7 @@ async fn apply_policies(
     Ok(Json(hub.apply_policies(&caller, wanted).await?))
 }
 
-async fn set_policy_disabled(
+pub(super) async fn set_policy_disabled(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(id): RequestId,
@@ -252,7 +130,7 @@ async fn set_policy_disabled(
     Ok(Json(hub.set_policy_disabled(&caller, request).await?))
 }
 
-async fn delete_policy(
+pub(super) async fn delete_policy(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
     RequestId(request_id): RequestId,
@@ -261,15 +139,15 @@ async fn delete_policy(
     Ok(Json(hub.delete_policy(&caller, DeletePolicyRequest { name, request_id }).await?))
 }
 
-async fn explain(State(hub): Hub, Query(request): Query<ExplainRequest>) -> Answer<ExplainResponse> {
+pub(super) async fn explain(State(hub): Hub, Query(request): Query<ExplainRequest>) -> Answer<ExplainResponse> {
     Ok(Json(hub.explain(&request)?))
 }
 
-async fn get_status(State(hub): Hub, headers: HeaderMap) -> Response {
+pub(super) async fn get_status(State(hub): Hub, headers: HeaderMap) -> Response {
     if stream::wanted(&headers) { stream::of(hub.watch_status()) } else { Json(hub.status()).into_response() }
 }
 
-async fn watch_revision(
+pub(super) async fn watch_revision(
     State(hub): Hub,
     headers: HeaderMap,
     Path(revision): Path<String>,
@@ -290,11 +168,11 @@ async fn watch_revision(
     Ok(Json(first.unwrap_or_default()).into_response())
 }
 
-async fn observe(State(hub): Hub, Query(request): Query<ObserveRequest>) -> Result<Response, Refusal> {
+pub(super) async fn observe(State(hub): Hub, Query(request): Query<ObserveRequest>) -> Result<Response, Refusal> {
     Ok(stream::of(hub.observe(request)?))
 }
 
-async fn list_audit(State(hub): Hub, Query(request): Query<ListAuditRequest>) -> Answer<ListAuditResponse> {
+pub(super) async fn list_audit(State(hub): Hub, Query(request): Query<ListAuditRequest>) -> Answer<ListAuditResponse> {
     Ok(Json(hub.list_audit(&request).await?))
 }
 

@@ -1,7 +1,10 @@
 //! One route: what it is called, what it takes and gives, who answers. Router and OpenAPI document are made from it.
 use std::sync::Arc;
 
-use axum::{handler::Handler, routing::MethodRouter};
+use axum::{
+    handler::Handler,
+    routing::{self, MethodRouter},
+};
 use http::StatusCode;
 use serde_json::{Map, Value};
 use utoipa::{
@@ -44,29 +47,28 @@ pub(super) enum Streams {
 }
 
 impl Route {
-    /// A route that answers an `A`.
-    pub(super) fn new<A: ToSchema, H, T>(
-        method: HttpMethod,
-        path: &'static str,
-        name: &'static str,
-        summary: &'static str,
-        handler: H,
-    ) -> Self
-    where
-        H: Handler<T, Arc<Operations>>,
-        T: 'static,
-    {
-        let filter = match method {
-            HttpMethod::Post => axum::routing::post(handler),
-            HttpMethod::Patch => axum::routing::patch(handler),
-            HttpMethod::Delete => axum::routing::delete(handler),
-            _ => axum::routing::get(handler),
-        };
-        let mut route = Self {
+    pub(super) fn get<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Operations>>) -> Self {
+        Self::new(HttpMethod::Get, path, routing::get(handler))
+    }
+
+    pub(super) fn post<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Operations>>) -> Self {
+        Self::new(HttpMethod::Post, path, routing::post(handler))
+    }
+
+    pub(super) fn patch<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Operations>>) -> Self {
+        Self::new(HttpMethod::Patch, path, routing::patch(handler))
+    }
+
+    pub(super) fn delete<T: 'static>(path: &'static str, handler: impl Handler<T, Arc<Operations>>) -> Self {
+        Self::new(HttpMethod::Delete, path, routing::delete(handler))
+    }
+
+    fn new(method: HttpMethod, path: &'static str, handler: MethodRouter<Arc<Operations>>) -> Self {
+        Self {
             method,
             path,
-            name,
-            summary,
+            name: "",
+            summary: "",
             query: Map::new(),
             body: None,
             yaml: false,
@@ -74,10 +76,19 @@ impl Route {
             answer: String::new(),
             streams: Streams::Never,
             schemas: Vec::new(),
-            handler: filter,
-        };
-        route.answer = route.schema::<A>();
-        route
+            handler,
+        }
+    }
+
+    /// What it is called, as the gRPC method is, and what it does.
+    pub(super) fn named(self, name: &'static str, summary: &'static str) -> Self {
+        Self { name, summary, ..self }
+    }
+
+    /// It answers an `A`.
+    pub(super) fn answers<A: ToSchema>(mut self) -> Self {
+        self.answer = self.schema::<A>();
+        self
     }
 
     /// It takes a query with the fields of `Q`.

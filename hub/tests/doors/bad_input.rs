@@ -9,6 +9,9 @@ use crate::{
 
 const JSON: &str = "content-type: application/json";
 
+/// Method, path, headers and body of a request, status and code of its refusal.
+type Form<'f> = (&'f str, &'f str, &'f [&'f str], &'f [u8], u16, &'f str);
+
 fn admin(hub: &Hub) -> Client {
     Client { at: hub.http(), token: hub.token(Role::Admin) }
 }
@@ -24,7 +27,7 @@ async fn forms_are_refused_before_anybody_looks_inside() {
     let hub = Hub::start().await;
     let client = admin(&hub);
     let large = vec![b' '; (4 << 20) + 1];
-    let cases: [(&str, &str, &[&str], &[u8], u16, &str); 9] = [
+    let cases: [Form<'_>; 9] = [
         ("POST", "/api/v1/clusters", &[JSON], b"{", 400, "malformed_body"),
         ("POST", "/api/v1/clusters", &[JSON], b"{\"name\":\"a\",\"name\":\"b\"}", 400, "malformed_body"),
         ("POST", "/api/v1/clusters", &[JSON], b"{} x", 400, "malformed_body"),

@@ -9,23 +9,23 @@ use tokio::{
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
     /// The code of a problem, which it must be.
-    pub fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let problem = self.json();
         assert_eq!(problem["status"], self.status, "{problem}");
@@ -35,21 +35,21 @@ impl Answer {
 }
 
 /// Asks somebody with a token.
-pub struct Client {
-    pub at: SocketAddr,
-    pub token: String,
+pub(crate) struct Client {
+    pub(crate) at: SocketAddr,
+    pub(crate) token: String,
 }
 
 impl Client {
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask("POST", path, &["content-type: application/json"], body.to_string().as_bytes()).await
     }
 
-    pub async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
         let mut head = self.head(method, path, headers);
         head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
         let mut stream = TcpStream::connect(self.at).await.unwrap();
@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Begins a stream of events.
-    pub async fn stream(&self, path: &str) -> Events {
+    pub(crate) async fn stream(&self, path: &str) -> Events {
         let mut stream = TcpStream::connect(self.at).await.unwrap();
         let head = self.head("GET", path, &["accept: text/event-stream"]) + "\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -80,11 +80,11 @@ impl Client {
 }
 
 /// A stream of server-sent events.
-pub struct Events(BufReader<TcpStream>);
+pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
     /// The next event; `None` at the end.
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         let mut line = String::new();
         loop {
             line.clear();

@@ -23,8 +23,8 @@ use axle_proto::{convert, v1};
 use clap::Parser;
 
 /// A hub and where its files are.
-pub struct Hub {
-    pub running: Running,
+pub(crate) struct Hub {
+    pub(crate) running: Running,
     _dir: tempfile::TempDir,
 }
 
@@ -34,13 +34,13 @@ struct Flags {
     config: Config,
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 impl Hub {
     /// An empty hub.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let flags =
@@ -51,7 +51,7 @@ impl Hub {
     }
 
     /// A hub with the clusters `east` and `west`, each with two nodes, a `web` on n1 and a `db` on n2 that it exports.
-    pub async fn with_fleet() -> Self {
+    pub(crate) async fn with_fleet() -> Self {
         let hub = Self::start().await;
         for (cluster, net) in [("east", 1), ("west", 2)] {
             let uid = hub.add_cluster(cluster, net).await;
@@ -60,7 +60,7 @@ impl Hub {
         hub
     }
 
-    pub async fn add_cluster(&self, cluster: &str, net: u8) -> Uid {
+    pub(crate) async fn add_cluster(&self, cluster: &str, net: u8) -> Uid {
         let definition = Cluster {
             name: name(cluster),
             region: "north".into(),
@@ -80,27 +80,27 @@ impl Hub {
         assert_eq!(taken.refused, [], "the hub takes the whole log");
     }
 
-    pub fn cluster(&self, cluster: &str) -> Uid {
+    pub(crate) fn cluster(&self, cluster: &str) -> Uid {
         self.running.parts.replica.read().cluster(&name(cluster)).unwrap().0
     }
 
     /// Where the plain door is.
-    pub fn http(&self) -> SocketAddr {
+    pub(crate) fn http(&self) -> SocketAddr {
         self.running.http_address
     }
 
     /// A token for somebody with this role.
-    pub fn token(&self, role: Role) -> String {
+    pub(crate) fn token(&self, role: Role) -> String {
         self.running.parts.gate.issue("alice", role, Duration::from_secs(600)).unwrap()
     }
 
     /// A session of a cluster's relay, as the hub knows of it.
-    pub fn session(&self, cluster: &str) -> Connection {
+    pub(crate) fn session(&self, cluster: &str) -> Connection {
         Arc::clone(&self.running.parts.live).join(self.cluster(cluster))
     }
 
     /// What a node says that holds this revision.
-    pub fn says(&self, node: &str, revision: u64) -> v1::NodeStatus {
+    pub(crate) fn says(&self, node: &str, revision: u64) -> v1::NodeStatus {
         let epoch = self.running.parts.replica.read().position().epoch;
         v1::NodeStatus {
             node: node.into(),
@@ -171,7 +171,7 @@ fn objects(cluster: Uid, net: u8) -> Vec<Object> {
 }
 
 /// A fleet policy that lets nobody but `web` reach `db`.
-pub const POLICY: &str = "\
+pub(crate) const POLICY: &str = "\
 apiVersion: axle.dev/v1alpha1
 kind: MeshNetworkPolicy
 metadata: {name: guard-db}
