@@ -4,6 +4,7 @@ mod attaching;
 mod enforcer;
 mod held;
 mod policies;
+mod report;
 mod thread;
 mod translating;
 mod writes;

@@ -25,7 +25,8 @@ const JUST_STARTED_MS: u64 = 2_000;
 #[derive(Debug, Default)]
 pub(super) struct Attaching {
     pub(super) interfaces: Interfaces,
-    attached: BTreeMap<Local, Attachment>,
+    /// With the index that the interface had.
+    attached: BTreeMap<Local, (Attachment, Option<u32>)>,
     /// By endpoint.
     failed: BTreeMap<Uid, String>,
     locals: BTreeMap<Uid, Local>,
@@ -63,16 +64,12 @@ impl Attaching {
 
     /// The data plane was built anew with `attachments`, of which `failed` could not be attached.
     pub(super) fn replaced(&mut self, attachments: Vec<Attachment>, failed: Vec<NotEnforced>) {
-        self.attached = attachments.into_iter().map(|attachment| (attachment.local, attachment)).collect();
+        let held = |attachment: Attachment| (attachment.local, (attachment.clone(), index(&attachment.interface)));
+        self.attached = attachments.into_iter().map(held).collect();
         for NotEnforced { local, reason, .. } in failed {
             self.attached.remove(&local);
             self.fail(local, reason.to_string());
         }
-    }
-
-    /// Whether a workload could not be attached.
-    pub(super) fn has_failed(&self) -> bool {
-        !self.failed.is_empty()
     }
 
     fn fail(&mut self, local: Local, reason: String) {
@@ -94,18 +91,15 @@ impl Attaching {
             }
             self.attached.remove(&local);
         }
-        let indices: BTreeMap<Local, u32> = plane
-            .status()
-            .map(|status| status.workloads.iter().map(|one| (one.local, one.index)).collect())
-            .unwrap_or_default();
         for attachment in wanted {
-            let held = self.attached.get(&attachment.local).is_some_and(|held| same(held, &attachment));
-            if held && indices.get(&attachment.local).copied() == index(&attachment.interface) {
+            let now = index(&attachment.interface);
+            let held = self.attached.get(&attachment.local);
+            if held.is_some_and(|(held, then)| same(held, &attachment) && now.is_some() && *then == now) {
                 continue;
             }
             let local = attachment.local;
             match plane.attach(&attachment) {
-                Ok(()) => drop(self.attached.insert(local, attachment)),
+                Ok(()) => drop(self.attached.insert(local, (attachment, now))),
                 Err(error) => {
                     self.attached.remove(&local);
                     let uid = self.locals.iter().find(|(_, of)| **of == local).map(|(uid, _)| *uid);

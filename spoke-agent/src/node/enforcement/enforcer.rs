@@ -22,13 +22,12 @@ use axle_core::{
 };
 
 use super::{
-    Enforced, Place, Revision, WriteCounts, attaching::Attaching, policies::Policies, translating::Translating,
+    Place, Revision, WriteCounts, attaching::Attaching, policies::Policies, report::Counters, translating::Translating,
 };
 use crate::{
     clock,
     dataplane::{self, DataPlane, Events},
     inventory::Interfaces,
-    status::Capacity,
 };
 
 /// The longest wait before what was refused is tried again.
@@ -39,22 +38,23 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Enforcer {
     place: Place,
-    compiler: Compiler,
-    plane: DataPlane,
-    policies: Policies,
-    endpoints: BTreeMap<Uid, Endpoint>,
-    attaching: Attaching,
-    translating: Translating,
+    pub(super) compiler: Compiler,
+    pub(super) plane: DataPlane,
+    pub(super) policies: Policies,
+    pub(super) endpoints: BTreeMap<Uid, Endpoint>,
+    pub(super) attaching: Attaching,
+    pub(super) translating: Translating,
     /// The hub's position that the compiler holds; the kernel too, unless `broken`.
     reached: Option<Position>,
-    applied: Option<Position>,
+    pub(super) applied: Option<Position>,
     /// Why the kernel is not where the compiler is.
-    broken: Option<String>,
+    pub(super) broken: Option<String>,
     retry: Option<(Instant, Duration)>,
-    shortage: Option<String>,
-    writes: WriteCounts,
-    rebuilds: u64,
-    bypass_noted: bool,
+    pub(super) shortage: Option<String>,
+    pub(super) writes: WriteCounts,
+    pub(super) rebuilds: u64,
+    pub(super) bypass_noted: bool,
+    pub(super) counters: Counters,
 }
 
 impl Enforcer {
@@ -85,6 +85,7 @@ impl Enforcer {
             writes: WriteCounts::default(),
             rebuilds: 0,
             bypass_noted: false,
+            counters: Counters::default(),
         };
         Ok((enforcer, damage))
     }
@@ -108,6 +109,7 @@ impl Enforcer {
             self.carry_out(std::slice::from_ref(&change), std::slice::from_ref(&change));
         }
         self.policies.store();
+        self.count();
     }
 
     /// All at once, which is what was in force before a restart; one by one if that does not fit.
@@ -126,7 +128,7 @@ impl Enforcer {
     pub fn revise(&mut self, revision: &Revision) {
         let (policies, others): (Vec<Change>, Vec<Change>) =
             revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
-        self.note_endpoints(&others);
+        let moved = self.note_endpoints(&others);
         if self.policies.hold_unreadable(&revision.refused) {
             let why = "its revision has policies that this version cannot read";
             self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, why);
@@ -136,6 +138,9 @@ impl Enforcer {
             let policies: Vec<Change> = released.into_iter().chain(policies).collect();
             let changes: Vec<Change> = others.iter().chain(&policies).cloned().collect();
             self.carry_out(&changes, &policies);
+        }
+        if moved {
+            self.attach();
         }
         // After the tables: a backend that sockets are led to has its entry.
         self.translating.revise(&others);
@@ -161,7 +166,6 @@ impl Enforcer {
                 self.mend();
             }
         }
-        self.attach();
     }
 
     /// Makes the compiler hold the versions of before, of those policies that it did take.
@@ -227,12 +231,6 @@ impl Enforcer {
         }
     }
 
-    /// Whether a workload could not be attached.
-    #[must_use]
-    pub fn awaits_interfaces(&self) -> bool {
-        self.attaching.has_failed()
-    }
-
     /// The stream of events, once there are tables.
     #[must_use]
     pub fn events(&self) -> Option<Events> {
@@ -253,7 +251,9 @@ impl Enforcer {
         self.compiler.attribute(local, direction, peer, table, port)
     }
 
-    fn note_endpoints(&mut self, changes: &[Change]) {
+    /// Says whether workloads of this node are among the changes.
+    fn note_endpoints(&mut self, changes: &[Change]) -> bool {
+        let mut moved = false;
         for change in changes {
             match change {
                 Change::Put(object) => {
@@ -262,11 +262,13 @@ impl Enforcer {
                         && endpoint.node == self.place.node
                     {
                         self.endpoints.insert(object.uid, endpoint.clone());
+                        moved = true;
                     }
                 }
-                Change::Delete { uid, .. } => drop(self.endpoints.remove(uid)),
+                Change::Delete { uid, .. } => moved |= self.endpoints.remove(uid).is_some(),
             }
         }
+        moved
     }
 
     fn note_shortage(&mut self, outcome: &Outcome) {
@@ -292,11 +294,11 @@ impl Enforcer {
         } else {
             self.retry = None;
         }
-        self.attach();
         self.translating.retry();
         if let (None, Err(error)) = (&self.broken, self.plane.collect()) {
             tracing::warn!(%error, "idle flows cannot be collected");
         }
+        self.count();
     }
 
     fn retry_refused(&mut self) {
@@ -315,35 +317,9 @@ impl Enforcer {
         self.plane.bypass(lasting).map_err(|error| error.to_string())?;
         self.bypass_noted |= seconds > 0;
         let until = lasting.map(|_| clock::now_ms() + seconds * 1000);
+        self.count();
         tracing::warn!(seconds, "bypass: {}", if seconds > 0 { "denied packets pass" } else { "ended" });
         Ok(until)
-    }
-
-    /// What the kernel holds now.
-    #[must_use]
-    pub fn enforced(&self) -> Enforced {
-        let status = self.plane.status().ok();
-        let bypass = status.as_ref().and_then(|status| status.bypass);
-        let mut problems: Vec<String> = self.broken.iter().chain(&self.shortage).cloned().collect();
-        problems.extend(self.translating.problem());
-        if self.bypass_noted && bypass.is_none() {
-            problems.push("policy was bypassed on this node since the agent started".into());
-        }
-        Enforced {
-            applied: self.applied,
-            digest: if self.applied.is_some() { self.compiler.digest() } else { [0; 32] },
-            refused: self.policies.refusals(),
-            workloads: self.attaching.workloads(&self.endpoints, status.as_ref()),
-            capacity: capacity(&self.compiler.usage(), &self.plane.limits()),
-            // Rounded, so that it does not change by itself.
-            bypassed_until_ms: bypass.map(|left| (clock::now_ms() + left.as_millis() as u64).div_ceil(1000) * 1000),
-            events_lost: status.as_ref().map_or(0, |status| status.events_lost + status.events_suppressed),
-            problems,
-            writes: self.writes,
-            rebuilds: self.rebuilds,
-            calls: self.translating.calls(),
-            tallies: status.map(|status| status.tallies).unwrap_or_default(),
-        }
     }
 }
 
@@ -355,22 +331,6 @@ fn new_compiler(place: &Place, limits: Limits) -> Compiler {
 pub(super) fn is_refused(change: &Change, outcome: &Outcome) -> bool {
     let names = |subject: &Refused| matches!(subject, Refused::Policy { key, .. } if key == change.key());
     outcome.refused.iter().any(|refusal| names(&refusal.subject))
-}
-
-fn capacity(used: &Limits, limits: &Limits) -> Vec<Capacity> {
-    let one =
-        |table: &str, used: u32, limit: u32| Capacity { table: table.into(), used: used.into(), limit: limit.into() };
-    vec![
-        one("classes", used.classes, limits.classes),
-        one("port_classes", used.port_classes.into(), limits.port_classes.into()),
-        one("rows", used.rows, limits.rows),
-        one("blocks", used.blocks, limits.blocks),
-        one("slots", used.slots, limits.slots),
-        one("workloads", used.locals, limits.locals),
-        one("addresses4", used.addresses4, limits.addresses4),
-        one("addresses6", used.addresses6, limits.addresses6),
-        one("prefixes", used.prefixes, limits.prefixes),
-    ]
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::{Enforced, EnforcedWatch, Enforcer, Work};
 use crate::{dataplane::Events, node::flows::Attributor};
 
-/// How often interfaces are looked at that are not there yet.
+/// How often it is looked whether interfaces came, went, or became others of the same name.
 const TICK: Duration = Duration::from_millis(250);
 /// How often idle flows are collected and counters read.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -50,8 +50,8 @@ pub fn start(
 ) -> std::io::Result<Enforcement> {
     let (work, queue) = channel();
     let (sender, enforced) = watch::channel(Arc::new(Enforced::default()));
-    let housekeeping = Instant::now();
-    let mut thread = Thread { enforcer, attributor, sender, events: Some(events), housekeeping };
+    let now = Instant::now();
+    let mut thread = Thread { enforcer, attributor, sender, events: Some(events), looked: now, housekeeping: now };
     std::thread::Builder::new().name("enforcement".into()).spawn(move || thread.run(&queue))?;
     Ok(Enforcement { work, enforced })
 }
@@ -62,6 +62,7 @@ struct Thread {
     sender: watch::Sender<Arc<Enforced>>,
     /// Where the stream of events goes, once there is one.
     events: Option<oneshot::Sender<Events>>,
+    looked: Instant,
     housekeeping: Instant,
 }
 
@@ -80,12 +81,13 @@ impl Thread {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
-            if now >= self.housekeeping {
-                self.housekeeping = now + HOUSEKEEPING;
-                self.enforcer.tick(now);
-                self.publish();
-            } else if self.enforcer.awaits_interfaces() {
+            if now >= self.looked + TICK {
+                self.looked = now;
                 self.enforcer.attach();
+                if now >= self.housekeeping {
+                    self.housekeeping = now + HOUSEKEEPING;
+                    self.enforcer.tick(now);
+                }
                 self.publish();
             }
         }
