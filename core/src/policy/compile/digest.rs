@@ -100,9 +100,8 @@ impl Sum {
     }
 
     fn each(&mut self, meaning: &Meaning, operation: fn(u64, u64) -> u64) {
-        for (sum, bytes) in self.0.iter_mut().zip(meaning.0.chunks_exact(8)) {
-            let word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            *sum = operation(*sum, word);
+        for (sum, bytes) in self.0.iter_mut().zip(meaning.0.as_chunks().0) {
+            *sum = operation(*sum, u64::from_le_bytes(*bytes));
         }
     }
 }
