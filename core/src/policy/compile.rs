@@ -28,6 +28,7 @@ mod policies;
 mod ports;
 mod portset;
 mod sight;
+mod slots;
 #[cfg(test)]
 mod tests;
 
