@@ -11,7 +11,11 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
 
-use super::{MAX_MESSAGE, snapshot::EncodedSnapshot, window::Window};
+use super::{snapshot::EncodedSnapshot, window::Window};
+
+/// A catch-up is one message, since it takes effect at once; one so large that a slow line would seem dead while it comes
+/// is sent as a snapshot, in pages.
+const MAX_CATCH_UP: usize = 4 << 20;
 
 /// How a view keeps and sends its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct View {
     /// Wakes readers; the value is the head at that time.
     head: watch::Sender<Position>,
     /// Held while a snapshot is built, so that a herd shares one.
-    building: tokio::sync::Mutex<Option<Arc<EncodedSnapshot>>>,
+    building: tokio::sync::Mutex<()>,
     settings: ViewSettings,
 }
 
@@ -54,6 +58,8 @@ struct Log {
     window: Window,
     woken: Instant,
     wake_planned: bool,
+    /// The newest one, as long as the window leads on from it.
+    snapshot: Option<Arc<EncodedSnapshot>>,
     snapshots_built: u64,
 }
 
@@ -72,7 +78,7 @@ impl View {
         let woken = Instant::now().checked_sub(settings.coalesce).unwrap_or_else(Instant::now);
         let window = Window::new(position, settings.window_bytes);
         Arc::new(Self {
-            log: Mutex::new(Log { contents, window, woken, wake_planned: false, snapshots_built: 0 }),
+            log: Mutex::new(Log { contents, window, woken, wake_planned: false, snapshot: None, snapshots_built: 0 }),
             head: watch::Sender::new(position),
             building: tokio::sync::Mutex::default(),
             settings,
@@ -111,6 +117,10 @@ impl View {
         // What was there before is of no use here: a view is never taken back.
         let _ = log.contents.apply(delta)?;
         log.window.append(delta);
+        let leads_on = |at: &Position| log.window.reaches(at.revision) && log.contents.remembers(at);
+        if !log.snapshot.as_ref().is_some_and(|snapshot| leads_on(&snapshot.at)) {
+            log.snapshot = None;
+        }
         self.wake(&mut log);
         Ok(())
     }
@@ -120,6 +130,7 @@ impl View {
         let mut log = self.log.lock();
         log.window = Window::new(contents.position(), self.settings.window_bytes);
         log.contents = contents;
+        log.snapshot = None;
         self.wake(&mut log);
     }
 
@@ -166,7 +177,7 @@ impl View {
                 None => Batch::Snapshot,
             },
             Step::CatchUp(at) => match log.contents.since(&at).map(|delta| catch_up(&delta)) {
-                Some((bytes, to)) if bytes.len() <= MAX_MESSAGE / 2 => Batch::Deltas(vec![bytes], to),
+                Some((bytes, to)) if bytes.len() <= MAX_CATCH_UP => Batch::Deltas(vec![bytes], to),
                 _ => Batch::Snapshot,
             },
             Step::Snapshot => Batch::Snapshot,
@@ -176,26 +187,23 @@ impl View {
     /// A snapshot from which the window leads on. Those who ask while one is built, or before the window has left it
     /// behind, get the same.
     pub(super) async fn snapshot(self: &Arc<Self>) -> Arc<EncodedSnapshot> {
-        let mut built = self.building.lock().await;
-        if let Some(snapshot) = &*built {
-            let log = self.log.lock();
-            if log.contents.remembers(&snapshot.at) && log.window.reaches(snapshot.at.revision) {
-                return snapshot.clone();
-            }
+        let _building = self.building.lock().await;
+        if let Some(snapshot) = &self.log.lock().snapshot {
+            return snapshot.clone();
         }
         let view = self.clone();
         let build = move || {
             let mut log = view.log.lock();
             log.snapshots_built += 1;
-            Arc::new(EncodedSnapshot::of(&log.contents, view.settings.page_bytes))
+            let snapshot = Arc::new(EncodedSnapshot::of(&log.contents, view.settings.page_bytes));
+            log.snapshot = Some(snapshot.clone());
+            snapshot
         };
         // Building a large one takes long enough to hold up a runtime's worker.
-        let snapshot = match tokio::task::spawn_blocking(build.clone()).await {
+        match tokio::task::spawn_blocking(build.clone()).await {
             Ok(snapshot) => snapshot,
             Err(_) => build(),
-        };
-        *built = Some(snapshot.clone());
-        snapshot
+        }
     }
 }
 
