@@ -63,6 +63,36 @@ async fn a_spoke_beyond_the_window_gets_one_compacted_delta() {
     log.check(&copy);
 }
 
+/// What goes wrong in a session is healed by the next one, so the cuts' test would not see it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_that_grow_while_they_are_served_need_one_session() {
+    let mesh = Mesh::new();
+    let settings = ViewSettings { page_bytes: 100, slice_bytes: 500, ..ViewSettings::default() };
+    let (mut down, mut up) = (Served::new(1, settings), Served::new(2, settings));
+    (0..200).for_each(|number| down.write(number, Some(1)));
+    (0..200).for_each(|number| up.write(number, Some(1)));
+    let hub = Hub::new(down.view.clone(), BEAT, None);
+    let (address, _serving) = hub.listen(&mesh);
+    let wire = Wire::to(address).await;
+    let spoke = Spoke::start(wire.address, mesh.relay(CLUSTER), up.view.clone(), BEAT);
+    for value in 0..300 {
+        down.write(1, Some(value));
+        up.write(2, Some(value));
+        if value % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let upward = hub.copy(CLUSTER);
+    until("both are level", || {
+        spoke.copy.lock().held == Some(down.view.position()) && upward.lock().held == Some(up.view.position())
+    })
+    .await;
+    assert_eq!((wire.connections(), hub.introductions.lock().len()), (1, 1));
+    down.check(&spoke.stop().await.lock());
+    up.check(&upward.lock());
+    assert_eq!((hub.counters.snapshots(), upward.lock().snapshots), (1, 1));
+}
+
 #[tokio::test]
 async fn another_epoch_is_a_snapshot_and_sweeps_what_is_gone() {
     let mesh = Mesh::new();
