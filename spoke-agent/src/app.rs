@@ -193,5 +193,5 @@ async fn start_node(
         rescan: settings.rescan,
         beside_relay: relay.is_some(),
     };
-    Ok(Node::start(setup, state, credentials, inventory, problems, tasks)?)
+    Ok(Node::start(setup, state, credentials, inventory, problems, tasks).await?)
 }

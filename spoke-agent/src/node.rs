@@ -90,7 +90,7 @@ impl Node {
     ///
     /// # Errors
     /// When its log or its pin directory cannot be had.
-    pub fn start(
+    pub async fn start(
         setup: NodeSetup,
         state: &StateDirectory,
         credentials: RoleCredentials,
@@ -105,7 +105,7 @@ impl Node {
         damage.iter().for_each(|damage| tracing::error!(%damage, "the node's log"));
         let log = SharedLog::new(log);
 
-        let plane = open_plane(&setup.pins)?;
+        let plane = open_plane(&setup.pins).await?;
         let translating =
             Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
         let (enforcer, damage) = Enforcer::new(place.clone(), plane, translating, &state.held_back())?;
@@ -198,11 +198,13 @@ impl Node {
 }
 
 /// Whoever was killed just now is not quite gone yet.
-fn open_plane(pins: &Path) -> Result<DataPlane, dataplane::Error> {
+async fn open_plane(pins: &Path) -> Result<DataPlane, dataplane::Error> {
     let until = Instant::now() + PATIENCE;
     loop {
         match DataPlane::open(Settings::new(pins)) {
-            Err(dataplane::Error::Locked(_)) if Instant::now() < until => std::thread::sleep(PATIENCE / 50),
+            Err(dataplane::Error::Locked(_)) if Instant::now() < until => {
+                tokio::time::sleep(PATIENCE / 50).await;
+            }
             opened => return opened,
         }
     }
