@@ -20,11 +20,12 @@ impl Command {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let Self::List(filter) = self;
         let mut admin = session.admin().await?;
-        let endpoints = every_page(filter.into(), async |request| {
+        let mut endpoints = every_page(filter.into(), async |request| {
             let page = admin.list_endpoints(request).await?.into_inner();
             Ok((page.endpoints, page.next_cursor))
         })
         .await?;
+        endpoints.sort_by(|a, b| (&a.cluster, &a.namespace, &a.name).cmp(&(&b.cluster, &b.namespace, &b.name)));
         session.output.show(&endpoints, |endpoints| table(endpoints))
     }
 }

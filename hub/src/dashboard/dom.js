@@ -20,17 +20,18 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** A table. `columns`: `[title, cell(row), class?]`. */
-export function table(columns, rows, { empty = "Nothing here.", onrow = null } = {}) {
+/** A table. `columns`: `[title, cell(row), class?]`; `detail(row)`: what is shown below a row, or null. */
+export function table(columns, rows, { empty = "Nothing here.", onrow = null, detail = () => null } = {}) {
   if (rows.length === 0) return h("p", { class: "empty" }, empty);
   const head = columns.map(([title, , kind]) => h("th", { scope: "col", class: kind }, title));
-  const body = rows.map((row) =>
-    h(
-      "tr",
-      onrow ? { class: "click", tabindex: 0, onclick: () => onrow(row), onkeydown: (e) => e.key === "Enter" && onrow(row) } : {},
-      columns.map(([, cell, kind]) => h("td", { class: kind }, cell(row))),
-    ),
-  );
+  const body = rows.flatMap((row) => {
+    const click = onrow ? { class: "click", tabindex: 0, onclick: () => onrow(row), onkeydown: (e) => e.key === "Enter" && onrow(row) } : {};
+    const more = detail(row);
+    return [
+      h("tr", click, columns.map(([, cell, kind]) => h("td", { class: kind }, cell(row)))),
+      more ? h("tr", { class: "detail" }, h("td", { colspan: columns.length }, more)) : null,
+    ];
+  });
   return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, body)));
 }
 

@@ -50,6 +50,7 @@ function side(each) {
     ["", (step) => (step.matched ? pill("good", "matched") : pill("off", "passed over"))],
     ["Why", (step) => step.why],
   ];
-  const by = each.rule ? `policy ${each.rule.policy} ${each.rule.direction}[${each.rule.index}] at revision ${each.rule.revision}` : each.reason;
-  return section(`${each.direction} of ${each.workload}`, null, h("p", { class: "foot" }, verdict(each.verdict), ` by ${by}`), table(columns, each.steps, { empty: "No rule was asked." }));
+  const rule = each.rule && `by policy ${each.rule.policy} ${each.rule.direction}[${each.rule.index}] at revision ${each.rule.revision}`;
+  const why = [rule, each.reason].filter(Boolean).join("; ");
+  return section(`${each.direction} of ${each.workload}`, null, h("p", { class: "foot" }, verdict(each.verdict), ` ${why}`), table(columns, each.steps, { empty: "No policy has rules for this direction." }));
 }

@@ -4,7 +4,7 @@ import { count, h, pill, section, table } from "/dashboard/dom.js";
 export function policies(root, fleet) {
   const open = new Set();
   const body = h("div", {});
-  root.append(section("Policies", "in the order of decision", body));
+  root.append(section("Policies", "in the order of decision; click one for its document", body));
   const update = (why) => {
     if (why === "status" || why === "flows") return;
     body.replaceChildren(list(fleet, open, () => update("all")));
@@ -25,7 +25,7 @@ function state(policy) {
 
 function list(fleet, open, redraw) {
   const columns = [
-    ["Name", (policy) => [h("b", {}, policy.name), policy.description ? h("div", { class: "dim" }, policy.description) : null, open.has(policy.uid) ? h("pre", {}, policy.document) : null]],
+    ["Name", (policy) => [h("b", {}, policy.name), policy.description ? h("div", { class: "dim" }, policy.description) : null]],
     ["Tier", (policy) => policy.tier],
     ["Priority", (policy) => policy.priority, "num"],
     ["State", state],
@@ -36,6 +36,7 @@ function list(fleet, open, redraw) {
   ];
   return table(columns, [...fleet.policies].sort(order), {
     empty: "No policy yet: every cluster's default action decides. Apply one with: axle policy apply -f policy.yaml --wait",
+    detail: (policy) => (open.has(policy.uid) ? h("pre", {}, policy.document) : null),
     onrow: (policy) => {
       if (!open.delete(policy.uid)) open.add(policy.uid);
       redraw();

@@ -10,11 +10,14 @@ export function workloads(root, fleet) {
     if (why === "status" || why === "flows") return;
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = fleet.endpoints.filter((endpoint) => words.every((word) => text(endpoint).includes(word)));
+    found.sort((a, b) => path(a).localeCompare(path(b)));
     body.replaceChildren(list(found));
   };
   filter.addEventListener("input", () => update("all"));
   return update;
 }
+
+const path = (endpoint) => `${endpoint.cluster}/${endpoint.namespace}/${endpoint.name}`;
 
 function text(endpoint) {
   const parts = [endpoint.cluster, endpoint.namespace, endpoint.name, endpoint.node, endpoint.identity, ...endpoint.addresses];
@@ -23,7 +26,7 @@ function text(endpoint) {
 
 function list(endpoints) {
   const columns = [
-    ["Workload", (endpoint) => h("b", {}, `${endpoint.cluster}/${endpoint.namespace}/${endpoint.name}`)],
+    ["Workload", (endpoint) => h("b", {}, path(endpoint))],
     ["Node", (endpoint) => endpoint.node],
     ["Address", (endpoint) => h("code", {}, endpoint.addresses.join(" "))],
     ["State", (endpoint) => (endpoint.stale ? pill("off", "stale") : endpoint.ready ? pill("good", "ready") : pill("warn", "not ready"))],

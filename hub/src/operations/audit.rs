@@ -1,8 +1,13 @@
 //! Who did what: the log itself.
-use axle_core::log::Record;
+use std::collections::BTreeMap;
+
+use axle_core::{
+    log::{Change, Record},
+    model::{Resource, Scope, Uid},
+};
 use axle_proto::v1::{AuditEntry, ListAuditRequest, ListAuditResponse};
 
-use super::{Operations, Problem, page, text};
+use super::{Operations, Problem, page, text, workloads::cluster_names};
 
 impl Operations {
     /// The newest revisions, newest first.
@@ -19,18 +24,69 @@ impl Operations {
         let newest = i64::MAX.unsigned_abs();
         let before = if request.before_revision == 0 { newest } else { request.before_revision.min(newest) };
         let records = self.store.records_before(before, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
-        Ok(ListAuditResponse { entries: records.into_iter().map(entry).collect() })
+        let names = self.read(cluster_names);
+        Ok(ListAuditResponse { entries: records.into_iter().map(|record| entry(record, &names)).collect() })
     }
 }
 
-fn entry(record: Record) -> AuditEntry {
+type Names = BTreeMap<Uid, String>;
+
+fn entry(record: Record, names: &Names) -> AuditEntry {
     AuditEntry {
         revision: record.revision,
         time_ms: record.time_ms,
-        actor: record.actor,
+        actor: actor(record.actor, names),
         action: record.action,
         request_id: record.request_id,
         hash: text::hex(&record.hash.0),
-        objects: record.changes.iter().map(|change| change.key().to_string()).collect(),
+        objects: record.changes.iter().map(|change| object(change, names)).collect(),
+    }
+}
+
+/// `cluster/<uid>/relay` with the cluster's name in place of its uid, while it is a member.
+fn actor(actor: String, names: &Names) -> String {
+    let mut parts: Vec<&str> = actor.split('/').collect();
+    let name = parts.get(1).and_then(|uid| uid.parse().ok()).and_then(|uid: Uid| names.get(&uid));
+    match name {
+        Some(name) if parts[0] == "cluster" => {
+            parts[1] = name;
+            parts.join("/")
+        }
+        _ => actor,
+    }
+}
+
+/// An object as people call it: kind, cluster, namespace, name.
+fn object(change: &Change, names: &Names) -> String {
+    let key = change.key();
+    let name = match change {
+        Change::Put(object) => match &*object.resource {
+            Resource::Endpoint(endpoint) => endpoint.name.as_str(),
+            _ => key.name.as_str(),
+        },
+        Change::Delete { .. } => key.name.as_str(),
+    };
+    let cluster = match key.scope {
+        Scope::Fleet => String::new(),
+        Scope::Cluster(uid) => names.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
+    };
+    let deleted = if matches!(change, Change::Delete { .. }) { "-" } else { "" };
+    let path: Vec<&str> =
+        [cluster.as_str(), &key.namespace, name].into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{deleted}{:?} {}", key.kind, path.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_called_by_their_names() {
+        let uid = Uid([7; 16]);
+        let names = Names::from([(uid, "east".to_owned())]);
+        assert_eq!(actor(format!("cluster/{uid}/relay"), &names), "cluster/east/relay");
+        let gone = format!("cluster/{}/relay", Uid([8; 16]));
+        assert_eq!(actor(gone.clone(), &names), gone);
+        assert_eq!(actor("user:alice".into(), &names), "user:alice");
     }
 }

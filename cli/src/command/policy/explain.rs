@@ -80,12 +80,10 @@ fn describe(flow: &str, answer: &ExplainResponse, output: Output) -> String {
 }
 
 fn describe_side(text: &mut String, side: &ExplainSide, output: Output) {
-    let decided = side.rule.as_ref().map_or_else(|| side.reason.clone(), rule);
     let verdict = output.paint(&side.verdict, tone(&side.verdict));
-    let _ = writeln!(text, "\n{} of {}: {verdict} by {decided}", side.direction, side.workload);
-    if side.rule.is_some() && !side.reason.is_empty() {
-        let _ = writeln!(text, "  {}", side.reason);
-    }
+    let decided = side.rule.as_ref().map(|decider| format!(" by {}", rule(decider))).unwrap_or_default();
+    let reason = if side.reason.is_empty() { String::new() } else { format!(": {}", side.reason) };
+    let _ = writeln!(text, "\n{} of {}: {verdict}{decided}{reason}", side.direction, side.workload);
     for step in &side.steps {
         let mark = if step.matched { output.paint("matched", Tone::Good) } else { "passed over".into() };
         let name = step.rule.as_ref().map(rule).unwrap_or_default();
