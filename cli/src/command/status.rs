@@ -103,6 +103,7 @@ fn state(node: &NodeStatusView) -> Cell {
     match node {
         NodeStatusView { bypassed: true, .. } => Cell("bypassed".into(), Tone::Bad),
         NodeStatusView { degraded: true, .. } => Cell("degraded".into(), Tone::Bad),
+        NodeStatusView { connected: false, applied_revision: 0, .. } => Cell("not reported".into(), Tone::Warn),
         NodeStatusView { applied_revision: 0, .. } => Cell("nothing applied".into(), Tone::Warn),
         _ => Cell("enforcing".into(), Tone::Good),
     }

@@ -1,7 +1,11 @@
 //! How the fleet is.
 use std::{sync::Arc, time::Duration};
 
-use axle_core::{log::Position, model::Uid};
+use axle_core::{
+    log::Position,
+    model::{Kind, Object, Scope, Uid},
+    state::State,
+};
 use axle_proto::{
     convert::refusal_from_wire,
     v1::{
@@ -20,7 +24,12 @@ impl Operations {
     #[must_use]
     pub fn status(&self) -> FleetStatus {
         let mut spokes = self.live.spokes();
-        let (head, names) = self.read(|state| (state.position(), cluster_names(state)));
+        let (head, names, known) = self.read(|state| (state.position(), cluster_names(state), nodes(state)));
+        for (cluster, node) in known {
+            // A node that has not reported is shown too: nobody knows what its kernel holds.
+            let silent = || NodeStatus { node: node.clone(), ..NodeStatus::default() };
+            spokes.entry(cluster).or_default().nodes.entry(node.clone()).or_insert_with(silent);
+        }
         let mut clusters: Vec<_> = names
             .into_iter()
             .map(|(uid, name)| cluster(uid, name, spokes.remove(&uid).unwrap_or_default(), &head))
@@ -61,6 +70,14 @@ impl Operations {
         });
         ReceiverStream::new(receiver)
     }
+}
+
+fn nodes(state: &State) -> Vec<(Uid, String)> {
+    let of_cluster = |object: &Object| match object.key.scope {
+        Scope::Cluster(uid) => Some((uid, object.key.name.to_string())),
+        Scope::Fleet => None,
+    };
+    state.list(Kind::Node).filter_map(of_cluster).collect()
 }
 
 fn cluster(uid: Uid, name: String, spoke: Spoke, head: &Position) -> ClusterStatus {

@@ -75,6 +75,8 @@ async fn the_status_names_clusters_and_nodes() {
     );
     assert_eq!((&east["nodes"][0]["lag"], &east["nodes"][1]["lag"]), (&0.into(), &2.into()));
     assert_eq!((&west["connected"], &west["lastHeardMs"]), (&false.into(), &Value::Null));
+    let silent = &west["nodes"][1];
+    assert_eq!((&silent["name"], &silent["connected"], &silent["lag"]), (&"n2".into(), &false.into(), &head.into()));
 }
 
 #[tokio::test]
