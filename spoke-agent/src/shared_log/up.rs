@@ -19,3 +19,6 @@ pub(super) fn part(ownership: &Ownership, delta: &Delta, at: Position) -> Option
     let changes: Vec<Change> = delta.changes.iter().filter(|change| ownership.goes_up(change)).cloned().collect();
     (!changes.is_empty()).then(|| Delta { from: at.revision, to: delta.to, changes, origin: None })
 }
+
+#[cfg(test)]
+mod tests;
