@@ -187,13 +187,20 @@ impl Places {
     pub(super) fn set_prefix_entry(&mut self, net: IpNet, entry: Option<Class>) {
         let Some(prefix) = self.prefixes.get_mut(&net) else { return };
         prefix.entry = entry;
-        if entry.is_none() && prefix.is_gone() {
-            self.prefixes.remove(&net);
-            if let Some(count) = self.lengths[family(&net)].get_mut(&net.prefix_len()) {
-                *count -= 1;
-                if *count == 0 {
-                    self.lengths[family(&net)].remove(&net.prefix_len());
-                }
+        self.forget_gone(net);
+    }
+
+    /// Forgets a prefix that nobody speaks of any more, if it has no entry.
+    pub(super) fn forget_gone(&mut self, net: IpNet) {
+        if !self.prefixes.get(&net).is_some_and(|prefix| prefix.is_gone() && prefix.entry.is_none()) {
+            return;
+        }
+        self.prefixes.remove(&net);
+        let lengths = &mut self.lengths[family(&net)];
+        if let Some(count) = lengths.get_mut(&net.prefix_len()) {
+            *count -= 1;
+            if *count == 0 {
+                lengths.remove(&net.prefix_len());
             }
         }
     }

@@ -52,7 +52,9 @@ impl Compiler {
         match self.draft(&addresses, &prefixes, fit) {
             Ok(change) => {
                 self.is_degraded = fit.is_short();
-                Ok(self.commit(change, &addresses))
+                let plan = self.commit(change, &addresses);
+                prefixes.iter().for_each(|net| self.places.forget_gone(*net));
+                Ok(plan)
             }
             Err(shortage) => {
                 self.places.touch_again(addresses, prefixes);
@@ -151,7 +153,10 @@ impl Compiler {
             Arc::clone(interned.entry(atoms).or_insert_with_key(|atoms| atoms.as_slice().into()))
         };
         let mut also = Vec::new();
-        for net in prefixes.iter().filter(|net| self.places.prefix(**net).is_some()) {
+        // A prefix that is gone without ever having got an entry is none.
+        let is_there =
+            |net: &&IpNet| self.places.prefix(**net).is_some_and(|prefix| !prefix.is_gone() || prefix.entry.is_some());
+        for net in prefixes.iter().filter(is_there) {
             let (entry, old) = self.class_of_prefix(*net);
             let signature = signature(self.atoms_of_prefix(*net));
             if self.classes.signature(old) != Some(&signature) {

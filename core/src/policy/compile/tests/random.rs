@@ -239,7 +239,7 @@ fn start() -> Rig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// The compiled tables agree with the oracle through every single write of every change, and name the same rule.
     #[test]
