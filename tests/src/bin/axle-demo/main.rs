@@ -13,6 +13,7 @@ use std::{
     io::{self, Write as _},
     process::{Child, Command, ExitCode, ExitStatus},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -96,7 +97,8 @@ fn show(oneshot: bool) -> anyhow::Result<ExitCode> {
     if !oneshot {
         world.invite(&mut stage)?;
         loop {
-            thread::park();
+            world.chatter();
+            thread::sleep(Duration::from_secs(1));
         }
     }
     Ok(ExitCode::SUCCESS)

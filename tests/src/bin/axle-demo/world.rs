@@ -3,6 +3,7 @@ use std::{
     env, fs, io,
     os::unix::fs::{PermissionsExt as _, chown},
     path::PathBuf,
+    thread,
     time::Instant,
 };
 
@@ -94,6 +95,7 @@ impl World {
         let program = env::current_exe()?.with_file_name("axle");
         let (program, config) = (program.display(), config.display());
         stage.note(&format!("dashboard   http://127.0.0.1:{http}"))?;
+        stage.note("every second each shop and each scraper calls the web servers of the next cluster")?;
         stage.note("in another terminal:")?;
         stage.command(&format!("export AXLE_CONFIG={config}; alias axle={program}"))?;
         for line in [
@@ -114,6 +116,21 @@ impl World {
             town.webs[0].v4()
         ))?;
         Ok(())
+    }
+
+    /// Lets every shop and every scraper call a web server of the next cluster, so that there is something to observe.
+    pub(crate) fn chatter(&self) {
+        let towns = self.clusters.iter();
+        thread::scope(|scope| {
+            for (town, next) in towns.zip(self.clusters.iter().cycle().skip(1)) {
+                for caller in [&town.shop, &town.scraper] {
+                    for web in &next.webs {
+                        // Whether it is answered depends on the policy of the moment, which is the visitor's.
+                        scope.spawn(|| caller.get(web.v4()).ok());
+                    }
+                }
+            }
+        });
     }
 
     /// The operator's context file, good on this side of the forwarder and for the user who started the demo.
