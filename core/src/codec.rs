@@ -1,7 +1,7 @@
 //! How resources become bytes: the one thing that the pure core leaves to the wire.
 use bytes::Bytes;
 
-use crate::model::{Envelope, Kind, Object, Resource};
+use crate::model::{Envelope, Key, Kind, Object, Resource, Scope, Uid};
 
 /// Encodes and decodes resources. `axle-proto` has the one real implementation.
 pub trait Codec {
@@ -15,6 +15,16 @@ pub trait Codec {
     fn decode(&self, kind: Kind, payload: &Bytes) -> Result<Resource, String>;
 }
 
+impl Object {
+    /// A new object of this content, under the name that its content gives it.
+    #[must_use]
+    pub fn new(resource: Resource, scope: Scope, uid: Uid, revision: u64, codec: &dyn Codec) -> Self {
+        let payload = codec.encode(&resource);
+        let key = Key::of(&resource, scope, uid);
+        Self { key, uid, revision, features: Vec::new(), payload, resource: resource.into() }
+    }
+}
+
 impl Envelope {
     /// Understands the payload, and checks that it is what the key says.
     ///
@@ -23,7 +33,7 @@ impl Envelope {
     pub fn open(self, codec: &dyn Codec) -> Result<Object, String> {
         let Self { key, uid, revision, features, payload } = self;
         let resource = codec.decode(key.kind, &payload)?;
-        let wanted = crate::model::Key::of(&resource, key.scope, uid);
+        let wanted = Key::of(&resource, key.scope, uid);
         if wanted != key {
             return Err(format!(
                 "the key says {key}, its content is {wanted}: an object must be filed under its own name"

@@ -4,8 +4,6 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Codec;
-
 use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, ServiceExport, ServiceImport};
 
 /// 128 bits that name one incarnation of an object, for ever: a uid is never used again.
@@ -197,14 +195,6 @@ pub struct Envelope {
 }
 
 impl Object {
-    /// A new object of this content, under the name that its content gives it.
-    #[must_use]
-    pub fn new(resource: Resource, scope: Scope, uid: Uid, revision: u64, codec: &dyn Codec) -> Self {
-        let payload = codec.encode(&resource);
-        let key = Key::of(&resource, scope, uid);
-        Self { key, uid, revision, features: Vec::new(), payload, resource: resource.into() }
-    }
-
     /// Whether both are one incarnation with the same content. Revisions may differ: they number different logs.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
