@@ -250,6 +250,15 @@ fn policies_of_one_revision_that_do_not_fit_are_refused_together_and_others_stay
     assert_eq!(names, [("huge".to_owned(), does_not_fit.clone()), ("q".to_owned(), does_not_fit)]);
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD), "as before");
     assert_eq!(enforcer.enforced().applied, Some(at(3)));
+    // What fits is not held back for good: it comes with the next revision that has it.
+    let Change::Put(policy) = &huge else { unreachable!() };
+    let gone = Change::Delete { key: policy.key.clone(), uid: policy.uid };
+    enforcer.revise(&revision(4, &[gone]));
+    let now = Instant::now();
+    enforcer.tick(now);
+    enforcer.tick(now + FIRST_RETRY);
+    assert_eq!(enforcer.enforced().refused, []);
+    assert!(!admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
 }
 
 #[test]
