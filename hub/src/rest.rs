@@ -20,10 +20,10 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use problem::ProblemBody;
 
-use crate::{dashboard, operations::Operations};
+use crate::operations::Operations;
 
-/// What everybody may be served: the API and the dashboard.
-pub fn router(operations: Arc<Operations>) -> Router {
+/// The API, and `pages` (the dashboard) beside it: what everybody may be served.
+pub fn router(operations: Arc<Operations>, pages: Router) -> Router {
     let routes = table::routes();
     let document = openapi::document(&routes);
     let mut router: Router<Arc<Operations>> = Router::new();
@@ -35,7 +35,7 @@ pub fn router(operations: Arc<Operations>) -> Router {
         .merge(health::router())
         .with_state(operations)
         .layer(header_layer(header::CACHE_CONTROL, "no-store"))
-        .merge(dashboard::router())
+        .merge(pages)
         .layer(header_layer(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header_layer(header::REFERRER_POLICY, "no-referrer"))
 }

@@ -9,7 +9,7 @@ use tonic::{Status, service::Routes};
 
 use super::Parts;
 use crate::{
-    auth,
+    auth, dashboard,
     distribution::Distribution,
     grpc,
     metrics::{self, Metrics},
@@ -35,7 +35,7 @@ impl Doors {
         let enrollment = EnrollmentServer::from_arc(parts.enroller.clone()).max_decoding_message_size(MAX_ENROLMENT);
         let spokes = Routes::default().add_service(SyncServer::new(distribution)).add_service(enrollment);
         let grpc = grpc::add_services(spokes, operations.clone())?.into_axum_router().reset_fallback();
-        let rest = rest::router(operations);
+        let rest = rest::router(operations, dashboard::router());
         Ok(Self {
             tls: gated(parts, &metrics, grpc.merge(rest.clone())),
             local: gated(parts, &metrics, rest.merge(metrics.router())),
