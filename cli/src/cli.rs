@@ -1,14 +1,13 @@
 //! The command line: what `axle` understands, and which command runs.
 use std::{cell::RefCell, path::PathBuf};
 
-use axle_transport::context::{Context, ContextFile};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    client::{self, Admin},
     command,
-    failure::{Exit, Failure},
+    failure::Failure,
     output::{Format, Output},
+    session::Session,
 };
 
 const EXAMPLES: &str = "\
@@ -81,51 +80,6 @@ enum Command {
     Completion(command::completion::Completion),
 }
 
-/// What every command gets: where output goes and which hub is meant.
-pub(crate) struct Session {
-    pub(crate) output: Output,
-    context: Option<String>,
-    config: Option<PathBuf>,
-    /// What holds at this moment, should the user interrupt.
-    pub(crate) standing: RefCell<String>,
-}
-
-impl Session {
-    /// Where the context file is.
-    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
-        match &self.config {
-            Some(path) => Ok(path.clone()),
-            None => Ok(ContextFile::default_path()?),
-        }
-    }
-
-    /// The hub in use.
-    pub(crate) fn context(&self) -> Result<Context, Failure> {
-        let path = self.config_path()?;
-        let file = ContextFile::load(&path)?;
-        let name = self.context.as_ref().unwrap_or(&file.current);
-        if name.is_empty() {
-            return Err(Failure::new(Exit::Usage, "context", format!("{}: no hub is chosen", path.display())).fix(
-                "start axle-hub as this user, which writes one; or: axle login --hub URL --ca FILE --token-file FILE",
-            ));
-        }
-        file.get(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = file.contexts.iter().map(|context| context.name.as_str()).collect();
-            Failure::new(
-                Exit::Usage,
-                "context",
-                format!("{}: there is no context {name:?}; there are: {}", path.display(), crate::format::list(known)),
-            )
-            .fix("axle context use NAME")
-        })
-    }
-
-    /// Connects to the hub in use.
-    pub(crate) async fn admin(&self) -> Result<Admin, Failure> {
-        client::connect(&self.context()?).await
-    }
-}
-
 impl Cli {
     /// What the command works with, and the command.
     pub(crate) fn split(self) -> (Session, impl AsyncFnOnce(&Session) -> Result<(), Failure>) {
@@ -150,15 +104,13 @@ impl Command {
             Self::Status(status) => status.run(session).await,
             Self::Observe(observe) => observe.run(session).await,
             Self::Audit(command) => command.run(session).await,
-            Self::Completion(completion) => completion.run(session.output),
+            Self::Completion(completion) => completion.run(&mut Cli::command(), session.output),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -17,9 +17,9 @@ mod wait;
 use axle_proto::v1::{ListRequest, WriteResult};
 
 use crate::{
-    cli::Session,
     failure::{Exit, Failure},
     output::note,
+    session::Session,
 };
 
 /// A fresh id for a write, so that a repeated request is answered and not applied again.

@@ -5,6 +5,7 @@ mod command;
 mod failure;
 mod format;
 mod output;
+mod session;
 
 use std::process::ExitCode;
 

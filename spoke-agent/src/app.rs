@@ -9,7 +9,6 @@ use axle_core::model::Labels;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    command::Role,
     control,
     credentials::RoleCredentials,
     inventory,
@@ -17,6 +16,7 @@ use crate::{
     node::{Node, NodeSetup},
     problems::Problems,
     relay::{Relay, RelaySetup},
+    role::Role,
     state_directory::{Enrollment, StateDirectory, Upstream},
     tasks::Tasks,
 };

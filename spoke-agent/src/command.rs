@@ -11,7 +11,7 @@ mod token;
 
 use clap::Parser;
 
-pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, Role, RunArguments};
+pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, RunArguments};
 pub use failure::{Exit, Failure};
 
 /// Parses the process's arguments, does what they say and returns the exit code.

@@ -29,6 +29,7 @@ use crate::{
     clock,
     credentials::RoleCredentials,
     dataplane::{self, DataPlane, Settings},
+    flow_queue::{self, FlowQueue},
     inventory::InventoryWatch,
     lock::PATIENCE,
     merged_log::{Feed, MergedLog, Ownership},
@@ -43,7 +44,7 @@ use crate::{
 };
 pub use addresses::own_addresses;
 use enforcement::{EnforcedWatch, Enforcement, Enforcer, Place, Translating, Translation, Work};
-use flows::{Attributor, FlowQueue};
+use flows::Attributor;
 use follower::EnforcementFollower;
 use local::LocalInventory;
 
@@ -110,7 +111,7 @@ impl Node {
             Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
         let (enforcer, damage) = Enforcer::new(place.clone(), plane, translating, &state.held_back())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the policies held back"));
-        let (queue, flow_source) = flows::queue();
+        let (queue, flow_source) = flow_queue::queue();
         let (events_sender, events) = oneshot::channel();
         let attributor = Attributor::new(place, queue.clone());
         let enforcement = enforcement::start(enforcer, attributor, events_sender)?;

@@ -24,9 +24,9 @@ use tonic::service::Routes;
 use crate::{
     clock,
     credentials::RoleCredentials,
+    flow_queue,
     inventory::{ClusterObjects, InventoryWatch},
     merged_log::{Feed, MergedLog, Ownership},
-    node::flows,
     problems::Problems,
     renew::keep_renewed,
     report::keep_reporting,
@@ -98,7 +98,7 @@ impl Relay {
         let tokens = Arc::new(Tokens::open(&state.tokens())?);
         let board = Arc::new(Board::new(log.nodes().cloned()));
         let log = SharedLog::new(log);
-        let (flows, flow_source) = flows::queue();
+        let (flows, flow_source) = flow_queue::queue();
         let namespaces = Arc::new(Notify::new());
         let sessions = Sessions::default();
         let guard = Arc::new(Guard::new({

@@ -6,7 +6,7 @@ use axle_transport::tls::{ClientTls, channel};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::node::flows::FlowSource;
+use crate::flow_queue::FlowSource;
 
 /// Flows in one batch, at most.
 const BATCH: usize = 512;

@@ -2,7 +2,7 @@
 use axle_proto::v1::{AuditEntry, ListAuditRequest};
 use clap::Subcommand;
 
-use crate::{cli::Session, failure::Failure, format, output::Table};
+use crate::{failure::Failure, format, output::Table, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -4,10 +4,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{begin_write, every_page, request_id, show_write};
 use crate::{
-    cli::Session,
     failure::Failure,
     format,
     output::{Cell, Table},
+    session::Session,
 };
 
 const EXAMPLES: &str = "\

@@ -1,9 +1,8 @@
 //! `axle completion`
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::{
-    cli::Cli,
     failure::{Exit, Failure},
     output::Output,
 };
@@ -18,9 +17,9 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
+    pub(crate) fn run(self, command: &mut clap::Command, output: Output) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "axle", &mut script);
+        clap_complete::generate(self.shell, command, "axle", &mut script);
         let script = String::from_utf8(script)
             .map_err(|error| Failure::new(Exit::Internal, "completion", format!("the script is not text: {error}")))?;
         output.print(&script)

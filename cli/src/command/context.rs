@@ -4,9 +4,9 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::{
-    cli::Session,
     failure::Failure,
     output::{Cell, Table, Tone, note},
+    session::Session,
 };
 
 #[derive(Debug, Subcommand)]

@@ -4,10 +4,10 @@ use clap::Subcommand;
 
 use super::{every_page, identity::Filter};
 use crate::{
-    cli::Session,
     failure::Failure,
     format,
     output::{Cell, Table, Tone},
+    session::Session,
 };
 
 #[derive(Debug, Subcommand)]

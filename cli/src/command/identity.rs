@@ -3,7 +3,7 @@ use axle_proto::v1::{IdentityView, ListRequest};
 use clap::{Args, Subcommand};
 
 use super::every_page;
-use crate::{cli::Session, failure::Failure, format, output::Table};
+use crate::{failure::Failure, format, output::Table, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -5,7 +5,7 @@ use axle_proto::v1::GetStatusRequest;
 use axle_transport::context::{Context, ContextFile};
 use clap::Args;
 
-use crate::{cli::Session, client, failure::Failure, output::note};
+use crate::{client, failure::Failure, output::note, session::Session};
 
 const EXAMPLES: &str = "\
 Examples:

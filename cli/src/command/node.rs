@@ -3,7 +3,7 @@ use axle_proto::v1::RemoveNodeRequest;
 use clap::Subcommand;
 
 use super::{begin_write, request_id, show_write};
-use crate::{cli::Session, failure::Failure};
+use crate::{failure::Failure, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -3,10 +3,10 @@ use axle_proto::v1::{FlowEndView, FlowView, ObserveRequest, RuleView};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    cli::Session,
     failure::{Exit, Failure},
     format,
     output::{Output, Tone, note},
+    session::Session,
 };
 
 const EXAMPLES: &str = "\

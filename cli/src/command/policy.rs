@@ -8,10 +8,10 @@ use clap::Subcommand;
 
 use super::{begin_write, every_page, request_id, show_write, wait::Wait};
 use crate::{
-    cli::Session,
     failure::Failure,
     format,
     output::{Cell, Table, Tone},
+    session::Session,
 };
 
 #[derive(Debug, Subcommand)]

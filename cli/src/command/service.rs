@@ -6,10 +6,10 @@ use clap::Subcommand;
 
 use super::{every_page, identity::Filter};
 use crate::{
-    cli::Session,
     failure::Failure,
     format,
     output::{Cell, Output, Table, Tone},
+    session::Session,
 };
 
 #[derive(Debug, Subcommand)]

@@ -5,10 +5,10 @@ use axle_proto::v1::{ClusterStatus, FleetStatus, GetStatusRequest, NodeStatusVie
 use clap::Args;
 
 use crate::{
-    cli::Session,
     failure::Failure,
     format,
     output::{Cell, Output, Table, Tone},
+    session::Session,
 };
 
 /// How the fleet is: each cluster and node, and which revision its kernel holds.

@@ -5,7 +5,7 @@ use axle_core::duration;
 use axle_proto::v1::CreateTokenRequest;
 use clap::Subcommand;
 
-use crate::{cli::Session, failure::Failure, format, output::note};
+use crate::{failure::Failure, format, output::note, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

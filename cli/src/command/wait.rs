@@ -6,11 +6,11 @@ use axle_proto::v1::{NodeAnswer, RevisionProgress, WatchRevisionRequest};
 use clap::Args;
 
 use crate::{
-    cli::Session,
     client::Admin,
     failure::{Exit, Failure, Fault},
     format,
     output::note,
+    session::Session,
 };
 
 /// Whether and how long to wait.

@@ -8,6 +8,8 @@ use std::{
 use axle_core::{duration, model::Name};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::role::Role;
+
 /// Axle's agent: joins a machine to the mesh, keeps its policy in force in the kernel, and answers for it.
 #[derive(Debug, Parser)]
 #[command(
@@ -63,16 +65,6 @@ pub struct StateDirectory {
     /// The agent's directory: certificates, cached state, local socket.
     #[arg(long, env = "AXLE_STATE_DIR", value_name = "DIR", default_value = "/var/lib/axle")]
     pub state_dir: PathBuf,
-}
-
-/// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Speaks to the hub for one cluster and serves the cluster's nodes.
-    Relay,
-    /// Enforces policy on this machine.
-    Node,
 }
 
 /// How log lines look.

@@ -9,11 +9,8 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{
-    enforcement::{Enforcement, EventBatch, Work},
-    flows::FlowQueue,
-};
-use crate::dataplane::Events;
+use super::enforcement::{Enforcement, EventBatch, Work};
+use crate::{dataplane::Events, flow_queue::FlowQueue};
 
 /// Events in one batch.
 const BATCH: usize = 256;

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{board::Board, registry::Registry};
 use crate::{
+    flow_queue::FlowQueue,
     merged_log::{Feed, Taken},
-    node::flows::FlowQueue,
     shared_log::{FeedIntake, Hooks, SharedLog},
 };
 

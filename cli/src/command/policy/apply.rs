@@ -8,10 +8,10 @@ use super::{
     document::{Files, check},
 };
 use crate::{
-    cli::Session,
     command::wait::Wait,
     failure::Failure,
     output::{Cell, Table, Tone, note},
+    session::Session,
 };
 
 const EXAMPLES: &str = "\

@@ -5,11 +5,11 @@ use axle_proto::v1::{ExplainRequest, ExplainResponse, ExplainSide};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    cli::Session,
     command::observe::rule,
     failure::Failure,
     format,
     output::{Output, Tone},
+    session::Session,
 };
 
 const EXAMPLES: &str = "\

@@ -1,0 +1,55 @@
+//! What a command works with: where output goes, and the hub that is meant.
+use std::{cell::RefCell, path::PathBuf};
+
+use axle_transport::context::{Context, ContextFile};
+
+use crate::{
+    client::{self, Admin},
+    failure::{Exit, Failure},
+    output::Output,
+};
+
+/// What every command gets: where output goes and which hub is meant.
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) context: Option<String>,
+    pub(crate) config: Option<PathBuf>,
+    /// What holds at this moment, should the user interrupt.
+    pub(crate) standing: RefCell<String>,
+}
+
+impl Session {
+    /// Where the context file is.
+    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => Ok(ContextFile::default_path()?),
+        }
+    }
+
+    /// The hub in use.
+    pub(crate) fn context(&self) -> Result<Context, Failure> {
+        let path = self.config_path()?;
+        let file = ContextFile::load(&path)?;
+        let name = self.context.as_ref().unwrap_or(&file.current);
+        if name.is_empty() {
+            return Err(Failure::new(Exit::Usage, "context", format!("{}: no hub is chosen", path.display())).fix(
+                "start axle-hub as this user, which writes one; or: axle login --hub URL --ca FILE --token-file FILE",
+            ));
+        }
+        file.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = file.contexts.iter().map(|context| context.name.as_str()).collect();
+            Failure::new(
+                Exit::Usage,
+                "context",
+                format!("{}: there is no context {name:?}; there are: {}", path.display(), crate::format::list(known)),
+            )
+            .fix("axle context use NAME")
+        })
+    }
+
+    /// Connects to the hub in use.
+    pub(crate) async fn admin(&self) -> Result<Admin, Failure> {
+        client::connect(&self.context()?).await
+    }
+}
