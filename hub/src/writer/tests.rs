@@ -66,8 +66,9 @@ fn sqlite(dir: &tempfile::TempDir) -> String {
     format!("sqlite:{}", dir.path().join("hub.db").display())
 }
 
-async fn postgres() -> Postgres {
-    tokio::task::spawn_blocking(|| Postgres::start().unwrap()).await.unwrap()
+/// On the test's own thread: the server lives no longer than the thread that started it.
+fn postgres() -> Postgres {
+    Postgres::start().unwrap()
 }
 
 fn assert_chained(records: &[Record]) {
@@ -138,7 +139,7 @@ async fn a_repeated_request_is_answered_not_done_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_writers_on_one_database_make_one_log() {
     const EACH: u16 = 150;
-    let postgres = postgres().await;
+    let postgres = postgres();
     let url = postgres.database().unwrap();
     let (one, two) = tokio::join!(Hub::start(&url), Hub::start(&url));
     assert_eq!(one.replica.read().position().epoch, two.replica.read().position().epoch, "one epoch");
@@ -174,7 +175,7 @@ async fn two_writers_on_one_database_make_one_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_request_repeated_at_another_hub_is_done_once() {
-    let postgres = postgres().await;
+    let postgres = postgres();
     let url = postgres.database().unwrap();
     let (one, two) = tokio::join!(Hub::start(&url), Hub::start(&url));
     one.begin().await;
@@ -188,7 +189,7 @@ async fn a_request_repeated_at_another_hub_is_done_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_that_dies_loses_no_acknowledged_write() {
-    let mut postgres = postgres().await;
+    let mut postgres = postgres();
     let url = postgres.database().unwrap();
     let hub = Hub::start(&url).await;
     hub.begin().await;

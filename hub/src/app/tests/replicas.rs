@@ -4,13 +4,10 @@ use axle_tests::postgres::Postgres;
 use super::*;
 use crate::store::{backup, restore};
 
-async fn postgres() -> Postgres {
-    tokio::task::spawn_blocking(|| Postgres::start().unwrap()).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hubs_are_one_control_plane() {
-    let postgres = postgres().await;
+    // On the test's own thread: the server lives no longer than the thread that started it.
+    let postgres = Postgres::start().unwrap();
     let database = format!("--database={}", postgres.database().unwrap());
     let flags = [database.as_str()];
     let (one, two) = tokio::join!(Hub::start(&flags), Hub::start(&flags));
