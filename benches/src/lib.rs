@@ -3,6 +3,7 @@
 //! To add one: write a module with a `pub fn run() -> anyhow::Result<Vec<Row>>` and list it in [`BENCHES`].
 pub mod fanout;
 pub mod report;
+pub mod verdict;
 
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ pub struct Bench {
 }
 
 /// Every benchmark, in the order of the report.
-pub const BENCHES: &[Bench] = &[fanout::BENCH];
+pub const BENCHES: &[Bench] = &[fanout::BENCH, verdict::BENCH];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,49 @@
+//! The packet path with its lookups in a longest-prefix trie and a hash map: all the rest is the shipped programs' own.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+#[path = "../policy/flows.rs"]
+mod flows;
+#[path = "../policy/fragments.rs"]
+mod fragments;
+#[path = "../policy/judge.rs"]
+mod judge;
+#[path = "../policy/maps.rs"]
+mod maps;
+#[path = "../policy/packet.rs"]
+mod packet;
+#[path = "../policy/report.rs"]
+mod report;
+mod tables;
+#[path = "../policy/transport.rs"]
+mod transport;
+#[path = "../policy/verifier.rs"]
+mod verifier;
+
+use aya_ebpf::{
+    macros::{classifier, map},
+    maps::{LpmTrie, lpm_trie::Key},
+    programs::TcContext,
+};
+use axle_ebpf_common::policy::INGRESS;
+
+#[map]
+pub static ADDRESSES: LpmTrie<u32, u32> = LpmTrie::with_max_entries(2, 0);
+
+/// The class of an IPv4 address, in network order.
+#[inline(always)]
+pub fn class4(address: u32) -> u32 {
+    ADDRESSES.get(&Key::new(32, address)).copied().unwrap_or(0)
+}
+
+/// Judges what reaches the workload.
+#[classifier]
+pub fn axle_ingress(context: TcContext) -> i32 {
+    judge::packet(&context, INGRESS)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
