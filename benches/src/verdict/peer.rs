@@ -16,7 +16,10 @@ use super::{
 };
 
 static HASH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-hash"));
+static NONE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-none"));
 static LPM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-lpm"));
+
+const JUDGE: &str = "axle_ingress";
 
 /// Index of the loopback interface, at which the kernel runs programs.
 const LOOPBACK: u32 = 1;
@@ -32,38 +35,51 @@ pub(super) struct Peer {
 
 /// A program that does nothing.
 pub(super) fn empty() -> anyhow::Result<Peer> {
-    Peer::load(load(HASH)?, "axle_empty", false)
+    Ok(Peer { object: load(NONE, "axle_empty")?, program: "axle_empty", judges: false })
+}
+
+/// The path without its lookups.
+pub(super) fn none() -> anyhow::Result<Peer> {
+    let mut object = load(NONE, JUDGE)?;
+    fill(&mut object)?;
+    Ok(Peer { object, program: JUDGE, judges: true })
 }
 
 /// Addresses and policy in hash maps.
 pub(super) fn hash() -> anyhow::Result<Peer> {
-    let mut object = load(HASH)?;
+    let mut object = load(HASH, JUDGE)?;
     fill(&mut object)?;
+    fill_policy(&mut object)?;
     let mut addresses: HashMap<_, u32, u32> = take(&mut object, "ADDRESSES")?;
     for endpoint in 0..ENDPOINTS {
         addresses.insert(&(FIRST + endpoint).to_be(), &class(endpoint), 0)?;
     }
-    Peer::load(object, "axle_ingress", true)
+    Ok(Peer { object, program: JUDGE, judges: true })
 }
 
 /// Addresses in a trie, policy in a hash map.
 pub(super) fn lpm() -> anyhow::Result<Peer> {
-    let mut object = load(LPM)?;
+    let mut object = load(LPM, JUDGE)?;
     fill(&mut object)?;
+    fill_policy(&mut object)?;
     let mut addresses: LpmTrie<_, u32, u32> = take(&mut object, "ADDRESSES")?;
     for endpoint in 0..ENDPOINTS {
         addresses.insert(&Key::new(32, (FIRST + endpoint).to_be()), &class(endpoint), 0)?;
     }
-    Peer::load(object, "axle_ingress", true)
+    Ok(Peer { object, program: JUDGE, judges: true })
 }
 
-fn load(bytes: &[u8]) -> anyhow::Result<Ebpf> {
+/// Loads an object and one of its programs, which holds the maps that are taken out afterwards.
+fn load(bytes: &[u8], program: &str) -> anyhow::Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    // A name that an object does not have is passed over.
     loader.map_max_entries("ADDRESSES", ENDPOINTS).map_max_entries("FLOWS", FLOWS);
-    Ok(loader.load(bytes)?)
+    let mut object = loader.load(bytes)?;
+    find(&mut object, program)?.load()?;
+    Ok(object)
 }
 
-/// What the rest of the path needs, and a policy entry for each class: the first of the three lookups finds it.
+/// What all but the lookups needs.
 fn fill(object: &mut Ebpf) -> anyhow::Result<()> {
     let mut control: Array<_, Control> = take(object, "CONTROL")?;
     control.set(0, &Control { generation: 0, share: FLOWS, denied_events: 134, flow_events: 134 }, 0)?;
@@ -76,6 +92,11 @@ fn fill(object: &mut Ebpf) -> anyhow::Result<()> {
     seen.insert(&LOOPBACK, PerCpuValues::try_from(vec![Seen::default(); cpus])?, 0)?;
     let mut workloads: Array<_, Workload> = take(object, "WORKLOADS")?;
     workloads.set(LOCAL, &Workload { slots: [[SLOT, 0]; 2], flows: 0 }, 0)?;
+    Ok(())
+}
+
+/// A policy entry for each class: the first of the three lookups finds it.
+fn fill_policy(object: &mut Ebpf) -> anyhow::Result<()> {
     let mut policy: HashMap<_, [u32; 4], u32> = take(object, "POLICY")?;
     for endpoint in 0..ENDPOINTS {
         // Slot, class, port table (TCP is 0), number.
@@ -88,13 +109,6 @@ fn fill(object: &mut Ebpf) -> anyhow::Result<()> {
 fn take<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> anyhow::Result<M> {
     let map = object.take_map(name).with_context(|| format!("the object has no map {name}"))?;
     Ok(M::try_from(map)?)
-}
-
-impl Peer {
-    fn load(mut object: Ebpf, program: &'static str, judges: bool) -> anyhow::Result<Self> {
-        find(&mut object, program)?.load()?;
-        Ok(Self { object, program, judges })
-    }
 }
 
 fn find<'o>(object: &'o mut Ebpf, program: &str) -> anyhow::Result<&'o mut SchedClassifier> {

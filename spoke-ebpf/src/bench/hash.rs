@@ -21,12 +21,12 @@ mod transport;
 #[path = "../policy/verifier.rs"]
 mod verifier;
 
+use axle_ebpf_common::policy::INGRESS;
 use aya_ebpf::{
     macros::{classifier, map},
     maps::HashMap,
     programs::TcContext,
 };
-use axle_ebpf_common::policy::INGRESS;
 
 #[map]
 pub static ADDRESSES: HashMap<u32, u32> = HashMap::with_max_entries(2, 0);
@@ -42,12 +42,6 @@ pub fn class4(address: u32) -> u32 {
 #[classifier]
 pub fn axle_ingress(context: TcContext) -> i32 {
     judge::packet(&context, INGRESS)
-}
-
-/// What it costs to run a program at all.
-#[classifier]
-pub fn axle_empty(_: TcContext) -> i32 {
-    -1
 }
 
 #[panic_handler]

@@ -21,12 +21,12 @@ mod transport;
 #[path = "../policy/verifier.rs"]
 mod verifier;
 
+use axle_ebpf_common::policy::INGRESS;
 use aya_ebpf::{
     macros::{classifier, map},
     maps::{LpmTrie, lpm_trie::Key},
     programs::TcContext,
 };
-use axle_ebpf_common::policy::INGRESS;
 
 #[map]
 pub static ADDRESSES: LpmTrie<u32, u32> = LpmTrie::with_max_entries(2, 0);
