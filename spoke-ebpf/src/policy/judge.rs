@@ -9,7 +9,6 @@ use crate::{
     report::{self, Case},
     tables,
     transport::{Kind, Transport, head, is_error, is_link, tcp_flags, transport},
-    verifier::forget,
 };
 
 /// Judges one packet that goes in `direction`, seen from its workload.
@@ -62,7 +61,7 @@ fn decide(context: &TcContext, case: &mut Case) -> Result<Outcome, Outcome> {
     if packet.protocol == TCP && packet.part != Part::Later {
         tcp_flags(context, &packet, &mut transport).ok_or(Outcome::Malformed)?;
     }
-    let transport = forget(transport).ok_or(Outcome::Malformed)?;
+    let transport = transport.forget().ok_or(Outcome::Malformed)?;
     if packet.part != Part::Later
         && is_error(packet.protocol, (head.first >> 8) as u8)
         && is_related(context, &packet, workload, case)
@@ -183,7 +182,7 @@ fn is_related(context: &TcContext, packet: &Packet, workload: &Workload, case: &
         return false;
     }
     let Some(head) = head(context, &inner) else { return false };
-    let Some(transport) = forget(transport(inner.protocol, head, direction)) else { return false };
+    let Some(transport) = transport(inner.protocol, head, direction).forget() else { return false };
     let Some(flow) = flows::find(&key(&about, &transport)) else { return false };
     about.class = tables::class(about.family, &about.peer);
     // SAFETY: the pointer comes from the map.

@@ -49,7 +49,7 @@ pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
 
 /// Memory for `verifier::forget`.
 #[map]
-pub static SCRATCH: PerCpuArray<[u64; 8]> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
 // These are pinned and outlive the agent.
 

@@ -52,6 +52,16 @@ pub struct Packet {
     pub part: Part,
 }
 
+impl Packet {
+    /// Forgets what says which way the headers were read.
+    #[inline(always)]
+    fn forget(mut self) -> Option<Self> {
+        let ways = (self.transport, self.protocol, self.family, self.hop_limit, self.part);
+        (self.transport, self.protocol, self.family, self.hop_limit, self.part) = forget(ways)?;
+        Some(self)
+    }
+}
+
 /// Reads a value of the packet in network order, or nothing if the packet ends before.
 ///
 /// Straight from the packet's memory where it lies there, which is nearly always; else the kernel gathers it.
@@ -78,7 +88,7 @@ pub fn parse(context: &TcContext, ethertype: u16, offset: u32) -> Result<Packet,
         IPV6 => ipv6(context, offset),
         _ => return Err(Outcome::UnknownProtocol),
     };
-    packet.and_then(forget).ok_or(Outcome::Malformed)
+    packet.and_then(Packet::forget).ok_or(Outcome::Malformed)
 }
 
 #[inline(always)]

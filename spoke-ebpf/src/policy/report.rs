@@ -5,6 +5,7 @@ use aya_ebpf::programs::TcContext;
 use crate::{
     maps::{BUDGETS, BYPASS, CONTROL, COUNTERS, EVENTS, SEEN},
     packet::Packet,
+    verifier::opaque,
 };
 
 /// Let the next program at the hook run, or the packet pass if there is none.
@@ -40,22 +41,26 @@ pub struct Case {
 impl Case {
     #[inline(always)]
     pub fn new(interface: u32, direction: u8, now: u64) -> Self {
+        // Nothing yet. Did the compiler know that, it would clear the memory byte by byte.
+        let none = opaque(0);
+        let address = Address { high: none as u64, low: none as u64 };
+        let (word, half, byte) = (none as u32, none as u16, none as u8);
         Self {
             now,
-            own: Address { high: 0, low: 0 },
-            peer: Address { high: 0, low: 0 },
+            own: address,
+            peer: address,
             interface,
-            local: 0,
-            generation: 0,
-            class: 0,
-            slot: 0,
-            own_port: 0,
-            peer_port: 0,
-            number: 0,
-            port_class: 0,
-            table: 0,
-            protocol: 0,
-            family: 0,
+            local: word,
+            generation: word,
+            class: word,
+            slot: word,
+            own_port: half,
+            peer_port: half,
+            number: half,
+            port_class: half,
+            table: byte,
+            protocol: byte,
+            family: byte,
             direction,
             decided: direction,
         }

@@ -2,7 +2,10 @@
 use axle_ebpf_common::policy::{EGRESS, Head, INGRESS};
 use aya_ebpf::programs::TcContext;
 
-use crate::packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, read};
+use crate::{
+    packet::{ICMP, ICMPV6, Packet, SCTP, TCP, UDP, read},
+    verifier::forget,
+};
 
 /// Index of the port table of protocols without ports.
 const OTHER: u32 = 5;
@@ -26,6 +29,16 @@ pub struct Transport {
     pub kind: Kind,
     pub fin: bool,
     pub reset: bool,
+}
+
+impl Transport {
+    /// Forgets what says which way the header was read.
+    #[inline(always)]
+    pub fn forget(mut self) -> Option<Self> {
+        let ways = (self.table, self.kind, self.fin, self.reset);
+        (self.table, self.kind, self.fin, self.reset) = forget(ways)?;
+        Some(self)
+    }
 }
 
 /// What a packet may do to the table of flows.

@@ -16,7 +16,7 @@ pub fn opaque(mut number: usize) -> usize {
 /// for every way in which the value can have come about.
 #[inline(always)]
 pub fn forget<T: Copy>(value: T) -> Option<T> {
-    const { assert!(size_of::<T>() <= size_of::<[u64; 8]>() && align_of::<T>() <= 8) };
+    const { assert!(size_of::<T>() <= size_of::<[u64; 2]>() && align_of::<T>() <= 8) };
     let scratch = SCRATCH.get_ptr_mut(0)?.cast::<T>();
     // SAFETY: this CPU's own cell, large enough and aligned; what is read is what was written, as programs are not
     // interrupted by others of their kind.
