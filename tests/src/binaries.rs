@@ -11,7 +11,8 @@ use anyhow::{Context, anyhow};
 use crate::process::run;
 
 /// The folder with `axle`, `axle-hub`, `axle-agent` and `axle-probe`, all built from this checkout: the one named by
-/// `AXLE_BINARIES` (`make test` builds first and sets it), else the programs are built now, beside the caller's own.
+/// `AXLE_BINARIES` (`make test` builds first and sets it), else the one of the calling program, which is built with them.
+/// A test that was started by itself builds them first.
 ///
 /// # Errors
 /// Where they do not build.
@@ -27,8 +28,10 @@ fn find() -> anyhow::Result<PathBuf> {
     }
     let own = env::current_exe()?;
     let beside = own.parent().context("a program is in a folder")?;
-    // Test programs are in `deps`, one below the others.
-    let folder = if beside.ends_with("deps") { beside.parent().context("`deps` is in a folder")? } else { beside };
+    if !beside.ends_with("deps") {
+        return Ok(beside.to_owned());
+    }
+    let folder = beside.parent().context("`deps` is in a folder")?;
     // The same targets as a test run has, so that nothing is built twice with different features.
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--workspace", "--all-targets"]).current_dir(env!("CARGO_MANIFEST_DIR"));
