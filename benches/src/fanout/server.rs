@@ -116,6 +116,8 @@ async fn serve(
     bound: &mpsc::Sender<anyhow::Result<SocketAddr>>,
 ) -> anyhow::Result<()> {
     let listener = bind("127.0.0.1:0".parse()?)?;
+    // The congestion control of data centres' kernels, for both: the machine's own may pace loopback.
+    socket2::SockRef::from(&listener).set_tcp_congestion(b"cubic")?;
     let address = listener.local_addr()?;
     let guard = Arc::new(Guard::new(|_| Ok(())));
     let acceptor = Acceptor::new(tls, guard, acceptor::Limits::default());

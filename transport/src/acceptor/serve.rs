@@ -250,6 +250,8 @@ impl Acceptor {
             .max_pending_accept_reset_streams(limits.reset_streams)
             .max_local_error_reset_streams(limits.reset_streams)
             .max_header_list_size(limits.header_bytes)
+            // What a peer that does not read costs, and what stays in the processor's caches for one that does.
+            .max_send_buf_size(64 << 10)
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.keepalive_timeout);
         builder

@@ -34,7 +34,7 @@ impl Default for ViewSettings {
     fn default() -> Self {
         Self {
             window_bytes: 32 << 20,
-            slice_bytes: 256 << 10,
+            slice_bytes: 32 << 10,
             page_bytes: 256 << 10,
             coalesce: Duration::from_millis(2),
         }
