@@ -21,6 +21,7 @@ mod settings;
 mod status;
 mod sys;
 mod tables;
+mod verify;
 
 pub use attach::{Attachment, NotEnforced};
 pub use capacity::Capacity;

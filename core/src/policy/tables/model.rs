@@ -1,4 +1,6 @@
 //! The tables as a value: takes writes, gives verdicts. The compiler's tests and the kernel's are held against it.
+mod compare;
+
 use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;

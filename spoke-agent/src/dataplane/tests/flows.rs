@@ -45,10 +45,11 @@ const PROTOCOLS: [(Made, Made); 4] = [(syn, ack), (udp, udp), (sctp, sctp), (ask
 #[test]
 fn a_reply_passes_by_the_present_verdict_of_its_flows_origin() {
     let sandbox = Sandbox::enter();
+    let mut plane = sandbox.web(DENY, DENY);
     for (own, peer) in families() {
         for (first, reply) in PROTOCOLS {
             // Outward: only egress policy accepts, and only port 80.
-            let mut plane = sandbox.web(DENY, WEB);
+            set_slots(&mut plane, DENY, WEB);
             assert!(!receives(&mut plane, &reply(peer, 80, own, 5_000)), "a reply to nothing");
             assert!(sends(&mut plane, &first(own, 5_000, peer, 80)));
             assert!(receives(&mut plane, &reply(peer, 80, own, 5_000)));
@@ -58,16 +59,13 @@ fn a_reply_passes_by_the_present_verdict_of_its_flows_origin() {
             assert!(!receives(&mut plane, &reply(peer, 80, own, 5_000)), "the flow began outward, and that is denied");
             set_slots(&mut plane, DENY, WEB);
             assert!(receives(&mut plane, &reply(peer, 80, own, 5_000)), "accepted again");
-            plane.detach(LOCAL).unwrap();
-            drop(plane);
             // Inward, the same the other way round.
-            let mut plane = sandbox.web(WEB, DENY);
+            set_slots(&mut plane, WEB, DENY);
             assert!(!sends(&mut plane, &reply(own, 80, peer, 6_000)), "a reply to nothing");
             assert!(receives(&mut plane, &first(peer, 6_000, own, 80)));
             assert!(sends(&mut plane, &reply(own, 80, peer, 6_000)));
             set_slots(&mut plane, DENY, ACCEPT);
             assert!(!sends(&mut plane, &reply(own, 80, peer, 6_000)), "the flow began inward, and that is denied");
-            plane.detach(LOCAL).unwrap();
         }
     }
 }

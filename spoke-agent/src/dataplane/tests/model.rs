@@ -160,7 +160,7 @@ fn check(plane: &mut DataPlane, model: &Tables, probes: &[Probe]) -> Result<usiz
 #[test]
 fn every_verdict_is_the_models_after_every_write() {
     let sandbox = Sandbox::enter();
-    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
     let (accepted, asked) = (Cell::new(0), Cell::new(0));
     let result = runner.run(&(vec(write(), 1..30), vec(probe(), 12)), |(writes, probes)| {
         let mut model = Tables::new(limits());

@@ -199,6 +199,18 @@ fn a_workload_that_the_tables_have_no_room_for_is_denied() {
     }
 }
 
+#[test]
+fn the_kernels_tables_are_compared_with_what_they_should_be() {
+    let sandbox = Sandbox::enter();
+    let plane = sandbox.web(WEB, DENY);
+    assert_eq!(plane.verify(&plan(web(WEB, DENY))).unwrap(), None);
+    let difference = plane.verify(&plan(web(ACCEPT, DENY))).unwrap().expect("another slot");
+    assert!(difference.contains("workload 1, Ingress"), "{difference}");
+    // Somebody else writes to the map.
+    plane.set.as_ref().unwrap().tables.rows[2 * 8].store(u64::MAX, Relaxed);
+    assert!(plane.verify(&plan(web(WEB, DENY))).unwrap().is_some());
+}
+
 /// Set for the child that is to be killed: before how many writes, and the pin directory.
 const KILLED: &str = "AXLE_TEST_KILLED_AT";
 
@@ -210,8 +222,9 @@ fn a_kill_between_two_writes_leaves_the_former_verdicts() {
     let sandbox = Sandbox::enter();
     let (own, peer) = families()[0];
     drop(sandbox.web(WEB, DENY));
-    let total = web(ACCEPT, ACCEPT).len() + 3;
-    for position in 1..=total {
+    // While tables are built aside, and before every write to those in force.
+    let aside = web(WEB, DENY).len();
+    for position in [1, aside / 2, aside, aside + 1, aside + 2, aside + 3] {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "dataplane::tests::plans::a_kill_between_two_writes_leaves_the_former_verdicts"]);
         child.env(KILLED, format!("{position} {}", sandbox.pins().display()));
