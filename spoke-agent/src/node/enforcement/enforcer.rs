@@ -35,6 +35,9 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(300);
 /// The first one.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
+/// How often the kernel's tables are read back.
+const VERIFY_EVERY: Duration = Duration::from_secs(300);
+
 /// See the module.
 pub struct Enforcer {
     place: Place,
@@ -50,6 +53,7 @@ pub struct Enforcer {
     /// Why the kernel is not where the compiler is.
     pub(super) broken: Option<String>,
     retry: Option<(Instant, Duration)>,
+    verify_at: Option<Instant>,
     pub(super) shortage: Option<String>,
     pub(super) writes: WriteCounts,
     pub(super) rebuilds: u64,
@@ -81,6 +85,7 @@ impl Enforcer {
             applied: None,
             broken: None,
             retry: None,
+            verify_at: None,
             shortage: None,
             writes: WriteCounts::default(),
             rebuilds: 0,
@@ -276,6 +281,25 @@ impl Enforcer {
         self.shortage = short.map(ToString::to_string);
     }
 
+    /// Compares what the kernel's tables mean with what the compiler means; what is not as it should be is built anew.
+    fn verify(&mut self, now: Instant) {
+        let due = *self.verify_at.get_or_insert(now + VERIFY_EVERY);
+        if now < due || self.broken.is_some() {
+            return;
+        }
+        self.verify_at = Some(now + VERIFY_EVERY);
+        self.settle();
+        match self.plane.verify(&self.compiler.rebuild()) {
+            Ok(None) => {}
+            Ok(Some(difference)) => {
+                tracing::error!(%difference, "the kernel's tables are not what they should be; they are built anew");
+                self.broken = Some(difference);
+                self.mend();
+            }
+            Err(error) => tracing::warn!(%error, "the kernel's tables cannot be read back"),
+        }
+    }
+
     /// What is due by the clock: interfaces that came, went or changed, idle flows, and what failed before.
     pub fn tick(&mut self, now: Instant) {
         if self.reached.is_none() {
@@ -298,6 +322,7 @@ impl Enforcer {
         if let (None, Err(error)) = (&self.broken, self.plane.collect()) {
             tracing::warn!(%error, "idle flows cannot be collected");
         }
+        self.verify(now);
         self.count();
     }
 

@@ -295,6 +295,7 @@ impl Rig {
         for write in self.compiler.rebuild().writes {
             tables.apply(&write).unwrap_or_else(|error| panic!("{write:?}: {error}"));
         }
+        assert_eq!(self.tables.difference(&tables), None);
         for probe in self.probes() {
             let Probe { local, direction, peer, target, .. } = probe;
             let rebuilt = tables.verdict(local, direction, peer, target.table, target.number);

@@ -2,7 +2,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::Tables;
-use crate::policy::tables::{BLOCK_CLASSES, Class, Direction, Local, PortTable, RowBits, SLOT_DENY, Slot};
+use crate::policy::tables::{BLOCK_CLASSES, BLOCK_DENY, Class, Direction, Local, PortTable, RowBits, SLOT_DENY, Slot};
 
 impl Tables {
     /// Where these tables and `other` judge differently, in one line; `None` if they judge every packet alike.
@@ -75,7 +75,8 @@ impl Tables {
     }
 
     fn row(&self, slot: Slot, class: Class) -> &RowBits {
-        let block = self.slots[slot as usize][(class / BLOCK_CLASSES) as usize];
+        // A slot that was never written denies everything.
+        let block = self.slots.get(slot as usize).map_or(BLOCK_DENY, |blocks| blocks[(class / BLOCK_CLASSES) as usize]);
         &self.rows[self.blocks[block as usize][(class % BLOCK_CLASSES) as usize] as usize]
     }
 }
