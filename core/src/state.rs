@@ -14,6 +14,7 @@ mod rejection;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
 };
 
 pub use command::{Command, Decision, Request};
@@ -43,6 +44,8 @@ pub struct State {
     request_order: VecDeque<(String, String)>,
     /// Service addresses that were given up lately, oldest first: not given out again while there are others.
     retired: VecDeque<IpAddr>,
+    /// Where the endpoint of each name is filed: its name is its uid, which is one object's in the whole fleet.
+    endpoints: HashMap<Name, Key>,
 }
 
 /// A record that was applied, so that it can be taken back.
@@ -70,6 +73,8 @@ impl State {
         for record in recent {
             state.remember_request(record);
         }
+        state.endpoints =
+            state.list(Kind::Endpoint).map(|object| (object.key.name.clone(), object.key.clone())).collect();
         state
     }
 
@@ -175,6 +180,7 @@ impl State {
             applied.replaced.iter().flat_map(|(key, before)| self.given_up(key, before)).collect();
         let retired = given_up.len();
         self.retired.extend(given_up);
+        self.file_endpoints(&applied.keys());
         while self.retired.len() > RETIRED_ADDRESSES {
             self.retired.pop_front();
         }
@@ -184,7 +190,9 @@ impl State {
 
     /// Takes back the record that was applied last, because the store did not take it.
     pub fn undo(&mut self, undo: Undo) {
+        let keys = undo.applied.keys();
         self.contents.undo(undo.applied);
+        self.file_endpoints(&keys);
         if let Some((cluster, before)) = undo.intake {
             match before {
                 Some(position) => self.intakes.insert(cluster, position),
@@ -195,6 +203,17 @@ impl State {
         if let Some(request) = undo.request {
             self.requests.remove(&request);
             self.request_order.pop_back();
+        }
+    }
+
+    /// Brings `endpoints` up to date where these keys changed.
+    fn file_endpoints(&mut self, keys: &[Arc<Key>]) {
+        for key in keys.iter().filter(|key| key.kind == Kind::Endpoint) {
+            if self.contents.get(key).is_some() {
+                self.endpoints.insert(key.name.clone(), Key::clone(key));
+            } else if self.endpoints.get(&key.name) == Some(&**key) {
+                self.endpoints.remove(&key.name);
+            }
         }
     }
 

@@ -110,6 +110,14 @@ pub struct Applied {
     buried: Vec<Arc<Key>>,
 }
 
+impl Applied {
+    /// The keys that changed.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Arc<Key>> {
+        self.replaced.iter().map(|(key, _)| key.clone()).collect()
+    }
+}
+
 impl Contents {
     /// An empty log of a new epoch.
     #[must_use]

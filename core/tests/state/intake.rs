@@ -52,6 +52,41 @@ fn a_spoke_writes_only_its_own_kinds_of_its_own_cluster() {
 }
 
 #[test]
+fn nobody_takes_over_anothers_endpoint_by_its_uid() {
+    let (mut hub, berlin, paris) = two();
+    hub.take(paris, vec![put(endpoint(paris, 9, "n1", "10.2.0.9"))]);
+    let refused = hub.take(berlin, vec![put(endpoint(berlin, 9, "n1", "10.1.0.9"))]);
+    assert_eq!(refused.iter().map(|refusal| refusal.code.as_str()).collect::<Vec<_>>(), [code::FOREIGN_OBJECT]);
+    assert_eq!(hub.state.list(Kind::Endpoint).count(), 1);
+
+    // Its own stays its own, and a uid that is gone for the one is not lost for the other's state.
+    assert_eq!(hub.take(paris, vec![put(endpoint(paris, 9, "n2", "10.2.0.10"))]), []);
+    hub.take(paris, vec![gone(&endpoint(paris, 9, "n2", "10.2.0.10"))]);
+    assert_eq!(hub.take(berlin, vec![put(endpoint(berlin, 9, "n1", "10.1.0.9"))]), []);
+}
+
+#[test]
+fn a_node_stands_at_no_address_of_another_cluster_or_of_a_service() {
+    let (mut hub, berlin, _) = two();
+    let at = |address: &str| {
+        let mut object = node(berlin, "n1", 1);
+        let Resource::Node(mut node) = (*object.resource).clone() else { unreachable!("it is a node") };
+        node.addresses = vec![address.parse().unwrap()];
+        object = convert::object(Resource::Node(node), Scope::Cluster(berlin), object.uid, 1);
+        put(object)
+    };
+    let service = hub.state.fleet().unwrap().vip4.addr().to_string();
+    for taken in ["10.2.0.5", service.as_str()] {
+        let refused = hub.take(berlin, vec![at(taken)]);
+        assert_eq!(refused.len(), 1, "{taken}");
+        assert!(refused[0].code == code::FOREIGN_OBJECT && refused[0].message.contains(taken), "{}", refused[0]);
+    }
+    assert_eq!(hub.take(berlin, vec![at("192.0.2.1")]), []);
+    assert_eq!(hub.take(berlin, vec![at("10.1.0.1")]), []);
+    assert_eq!(hub.state.list(Kind::Node).count(), 1);
+}
+
+#[test]
 fn a_full_account_sweeps_only_what_its_owner_owns() {
     let (mut hub, berlin, paris) = two();
     hub.write(Command::PutPolicies { policies: vec![policy("fleet")] }).unwrap();

@@ -105,6 +105,8 @@ impl<R: Replica> Reading<R> {
     async fn run(mut self, outbox: &Outbox<HubMessage>, patience: Duration) -> Option<Goodbye> {
         loop {
             let message = tokio::select! {
+                // A session that was replaced takes nothing any more, also not what lies ready to be read.
+                biased;
                 () = self.end.cancelled() => return Some(Goodbye::because("the session was ended: reconnect")),
                 message = tokio::time::timeout(patience, self.incoming.message()) => message,
             };
