@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::Uid,
-    policy::tables::{Class, Local, Plan, SLOT_ACCEPT, SLOT_DENY, Slot, Write},
+    policy::tables::{BLOCK_DENY, Class, Local, Plan, SLOT_ACCEPT, SLOT_DENY, Slot, Write},
 };
 
 /// Everything that an update comes to, before it is made.
@@ -112,12 +112,14 @@ impl Compiler {
             plan.settle.extend(ports.settle.iter().cloned());
         }
         for slot in &change.retired {
-            let used =
-                (0..).zip(self.image.slot(*slot)).filter(|(_, block)| **block != crate::policy::tables::BLOCK_DENY);
-            plan.settle.extend(used.map(|(index, _)| Write::SlotBlock {
+            // Also what it was told in this very plan: the next one to get its number expects it to lead nowhere.
+            let before = (0..).zip(self.image.slot(*slot)).filter(|(_, block)| **block != BLOCK_DENY).map(|(at, _)| at);
+            let told = change.deeds.slot_blocks.iter().filter(|(told, ..)| told == slot).map(|(_, at, _)| *at);
+            let used: BTreeSet<u8> = before.chain(told).collect();
+            plan.settle.extend(used.into_iter().map(|index| Write::SlotBlock {
                 slot: *slot,
                 index,
-                block: crate::policy::tables::BLOCK_DENY,
+                block: BLOCK_DENY,
             }));
         }
         change.plan = plan;
