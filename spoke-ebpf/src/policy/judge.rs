@@ -178,7 +178,8 @@ fn is_related(context: &TcContext, packet: &Packet, workload: &Workload, case: &
     let mut about = Case::new(case.interface, direction, case.now);
     about.generation = case.generation;
     about.set_ends(&inner);
-    if about.own != case.own {
+    // A workload tells of an error only to whom the packet came from; what reaches it may come from a router on the way.
+    if about.own != case.own || (case.direction == EGRESS && about.peer != case.peer) {
         return false;
     }
     let Some(head) = head(context, &inner) else { return false };
