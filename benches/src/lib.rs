@@ -1,6 +1,7 @@
 //! Axle's headline measures: each a number, beside the number of a peer from the same run where there is one.
 //!
 //! To add one: write a module with a `pub fn run() -> anyhow::Result<Vec<Row>>` and list it in [`BENCHES`].
+pub mod compile;
 pub mod fanout;
 pub mod report;
 pub mod verdict;
@@ -65,7 +66,7 @@ pub struct Bench {
 }
 
 /// Every benchmark, in the order of the report.
-pub const BENCHES: &[Bench] = &[fanout::BENCH, verdict::BENCH];
+pub const BENCHES: &[Bench] = &[compile::BENCH, fanout::BENCH, verdict::BENCH];
 
 #[cfg(test)]
 mod tests {
