@@ -42,6 +42,24 @@ impl Address {
     pub const fn is_unspecified(self) -> bool {
         self.high | self.low == 0
     }
+
+    /// Whether it is of IPv6's link-local addresses, `fe80::/10`.
+    #[must_use]
+    pub const fn is_link_local(self) -> bool {
+        u64::from_be(self.high) >> 54 == 0xfe80 >> 6
+    }
+
+    /// Whether it is an IPv6 group, `ff00::/8`.
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        u64::from_be(self.high) >> 56 == 0xff
+    }
+
+    /// Whether it is an IPv6 group that ends with the link, `ffx2::/16` (RFC 4291 section 2.7).
+    #[must_use]
+    pub const fn is_link_multicast(self) -> bool {
+        (u64::from_be(self.high) >> 48) & 0xff0f == 0xff02
+    }
 }
 
 /// What reaches the workload. Also the index of a direction's slot and counter.

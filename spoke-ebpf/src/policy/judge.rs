@@ -36,7 +36,7 @@ fn decide(context: &TcContext, case: &mut Case) -> Result<Outcome, Outcome> {
     case.set_ends(&packet);
     if packet.protocol == ICMPV6 && packet.part == Part::Whole {
         let kind: u8 = read(context, packet.transport).ok_or(Outcome::Malformed)?;
-        if is_link(&packet, kind, case.direction) {
+        if is_link(&packet, kind, case.direction, interface) {
             return Ok(Outcome::Link);
         }
     }

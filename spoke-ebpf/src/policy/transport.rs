@@ -1,5 +1,5 @@
 //! Transport headers: what identifies a flow, and which number of which port table its policy is asked for.
-use axle_ebpf_common::policy::{EGRESS, Head, INGRESS};
+use axle_ebpf_common::policy::{Address, EGRESS, Head, INGRESS, Interface};
 use aya_ebpf::programs::TcContext;
 
 use crate::{
@@ -171,14 +171,33 @@ pub fn is_error(protocol: u8, kind: u8) -> bool {
     }
 }
 
-/// Whether an ICMPv6 packet is the link's own: neighbour and router discovery (RFC 4861: hop limit 255, so it comes from
-/// the link itself), multicast listeners (RFC 3810). A workload is no router: it may not announce or redirect.
+/// Whether an ICMPv6 packet is the link's own, which nobody judges: it came from the link itself, and what a workload
+/// sends of it goes no further. A workload is no router: it may not ask for listeners, announce or redirect.
+///
+/// Multicast listeners (RFC 3810 section 5): hop limit 1, to a group, from a link-local address or, before there is one,
+/// from none. Neighbour and router discovery (RFC 4861): hop limit 255, so it was not routed.
 #[inline(always)]
-pub fn is_link(packet: &Packet, kind: u8, direction: u8) -> bool {
+pub fn is_link(packet: &Packet, kind: u8, direction: u8, interface: &Interface) -> bool {
+    let Packet { source, destination, hop_limit, .. } = packet;
+    let inward = direction == INGRESS;
+    let nearby = source.is_link_local() || source.is_unspecified();
     match kind {
-        130..=132 | 143 => true,
-        133 | 135 | 136 => packet.hop_limit == 255,
-        134 | 137 => packet.hop_limit == 255 && direction == INGRESS,
+        130 => *hop_limit == 1 && nearby && destination.is_multicast() && inward,
+        131 | 132 | 143 => *hop_limit == 1 && nearby && destination.is_multicast(),
+        133 | 135 | 136 => {
+            let honest = nearby || interface.own.contains(source);
+            *hop_limit == 255 && (inward || honest && is_neighbour(destination, interface))
+        }
+        134 | 137 => *hop_limit == 255 && inward,
         _ => false,
     }
+}
+
+/// Whether what a workload sends there may stay on its link: an address or a group of the link's, or in the /64 of an
+/// address of its own.
+#[inline(always)]
+fn is_neighbour(address: &Address, interface: &Interface) -> bool {
+    // Where the upper half is zero, it is an IPv4 address of the workload's, or none.
+    let same = || address.high != 0 && interface.own.iter().any(|own| own.high == address.high);
+    address.is_link_local() || address.is_link_multicast() || same()
 }

@@ -55,14 +55,54 @@ fn the_links_own_packets_pass() {
         routed[14 + 7] = 254;
         assert!(!receives(&mut plane, &routed), "{kind} from another link");
     }
-    for kind in [130, 131, 132, 143] {
-        // Multicast listener messages come with a router alert.
-        let message = [&[ICMPV6, 0, 5, 2, 0, 0, 1, 0], &icmp(kind, 0, 0, &[0; 16])[..]].concat();
-        let message = frame(link, &ipv6(link, all, HOP_BY_HOP, &message));
-        assert!(sends(&mut plane, &message) && receives(&mut plane, &message), "{kind}");
+    for (kind, from_workload) in [(130, false), (131, true), (132, true), (143, true)] {
+        let message = listeners(link, all, 1, kind);
+        assert!(receives(&mut plane, &message), "{kind}");
+        assert_eq!(sends(&mut plane, &message), from_workload, "{kind}");
     }
     let echo = packet(link, all, ICMPV6, &icmp(128, 0, 0, &[]));
     assert!(!sends(&mut plane, &echo) && !receives(&mut plane, &echo));
+}
+
+/// What would go further is judged, however it calls itself: else these types were a way past every policy.
+#[test]
+fn the_links_own_packets_end_with_the_link() {
+    let sandbox = Sandbox::enter();
+    let mut plane = sandbox.web(DENY, DENY);
+    let [link, all, none, own] = ["fe80::5", "ff02::1", "::", "fd00::1"].map(address);
+    for kind in [135, 136] {
+        let mut sent = |from, to| sends(&mut plane, &packet(from, to, ICMPV6, &icmp(kind, 0, 0, &[0; 16])));
+        for from in [own, link, none] {
+            for to in ["fe80::1", "febf::1", "fd00::ffff", "ff02::1:ff00:2", "ff12::1"] {
+                assert!(sent(from, address(to)), "{kind} from {from} to {to}");
+            }
+            for to in ["2001:db8::1", "fd00:0:0:1::1", "fec0::1", "ff05::1", "ff0e::1", "::1", "::a00:2"] {
+                assert!(!sent(from, address(to)), "{kind} from {from} to {to}");
+            }
+        }
+        assert!(!sent(address("fd00::3"), all), "{kind} in another's name");
+    }
+    for kind in [130, 131, 132, 143] {
+        for (from, to, hop_limit) in [
+            ("fe80::5", "ff02::16", 2),
+            ("fe80::5", "ff02::16", 255),
+            ("fe80::5", "fd00::2", 1),
+            ("fd00::1", "ff02::16", 1),
+        ] {
+            let message = listeners(address(from), address(to), hop_limit, kind);
+            assert!(!sends(&mut plane, &message), "{kind} from {from} to {to}, {hop_limit} hops");
+            assert!(!receives(&mut plane, &message), "{kind} from {from} to {to}, {hop_limit} hops");
+        }
+    }
+    assert!(sends(&mut plane, &listeners(none, address("ff05::7"), 1, 131)), "a report goes to the group it is about");
+}
+
+/// A message about multicast listeners, which comes with a router alert.
+fn listeners(from: IpAddr, to: IpAddr, hop_limit: u8, kind: u8) -> Vec<u8> {
+    let message = [&[ICMPV6, 0, 5, 2, 0, 0, 1, 0], &icmp(kind, 0, 0, &[0; 16])[..]].concat();
+    let mut packet = frame(from, &ipv6(from, to, HOP_BY_HOP, &message));
+    packet[14 + 7] = hop_limit;
+    packet
 }
 
 #[test]
