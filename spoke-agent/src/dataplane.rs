@@ -35,8 +35,8 @@ pub use service::{Calls, ServicePlane, ServiceSettings, detach_services};
 pub use settings::Settings;
 pub use status::{Status, Tally, WorkloadStatus};
 
-/// What the programs say became of a packet.
-pub use axle_ebpf_common::policy::Outcome;
+/// What the programs say became of a packet, and how many addresses of one workload they know.
+pub use axle_ebpf_common::policy::{OWN_ADDRESSES, Outcome};
 
 #[cfg(test)]
 pub(crate) mod tests;

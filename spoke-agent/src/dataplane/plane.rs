@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::atomic::Ordering::{Relaxed, Release},
     time::Duration,
@@ -89,20 +89,23 @@ impl DataPlane {
     }
 
     /// Builds a whole new set of tables aside and puts it in force, hook by hook, each at one instant and without losing
-    /// a packet. At the end exactly `attachments` are attached. For the start, the restart, and after a failed write.
+    /// a packet. For the start, the restart, and after a failed write.
     ///
-    /// `plan` is a whole state: it starts from empty tables. The result names the workloads that could not be attached;
-    /// where a hook was held before, its former tables stay in force there.
+    /// `plan` is a whole state: it starts from empty tables. The result names the workloads that could not be attached.
+    /// Hooks of theirs that were held before, and those that no attachment names, stay as they are on the former tables:
+    /// the first until [`DataPlane::attach`] succeeds, the others until [`DataPlane::release`].
     ///
     /// # Errors
-    /// [`Error::Load`], [`Error::Capacity`], [`Error::Write`], [`Error::Map`]; nothing in force has changed then.
+    /// [`Error::Load`], [`Error::Capacity`], [`Error::Write`], [`Error::Map`], [`Error::Pins`]; nothing in force has
+    /// changed then.
     pub fn replace(&mut self, plan: &Plan, attachments: &[Attachment]) -> Result<Vec<NotEnforced>, Error> {
         let (mut set, fresh_flows) = Set::load(&self.settings, &self.pins)?;
         check(&set.tables, plan, &self.settings.limits)?;
         write_all(&mut set.tables, &plan.writes, &mut self.gate)?;
         write_all(&mut set.tables, &plan.settle, &mut self.gate)?;
         let living = flows::collect(&mut set.flows, &self.settings.timeouts)?;
-        let held: Vec<u32> = self.pins.links()?.iter().filter_map(|name| link_index(name)).collect();
+        let held = self.held()?;
+        // From here on hooks are switched: whatever else happens, this is the set in force.
         let mut attached = BTreeMap::new();
         let mut failed = Vec::new();
         for attachment in attachments {
@@ -123,12 +126,44 @@ impl DataPlane {
                 }),
             }
         }
-        let wanted: Vec<u32> = attachments.iter().filter_map(|attachment| attachment.index().ok()).collect();
-        for index in held.into_iter().filter(|index| !wanted.contains(index)) {
-            set.detach(&self.pins, index)?;
-        }
         (self.set, self.attached, self.pending) = (Some(set), attached, Pending::default());
         Ok(failed)
+    }
+
+    /// Takes the hooks of all interfaces away that none of `wanted` is at. Only whoever knows every workload that runs
+    /// here may say so.
+    ///
+    /// # Errors
+    /// [`Error::Pins`] if a link cannot be removed.
+    pub fn release(&mut self, wanted: &[Attachment]) -> Result<(), Error> {
+        let wanted: BTreeSet<u32> = wanted.iter().filter_map(|attachment| attachment.index().ok()).collect();
+        let held = self.held()?;
+        let set = self.set.as_mut().ok_or(Error::NotReady)?;
+        held.difference(&wanted).try_for_each(|index| set.detach(&self.pins, *index))
+    }
+
+    /// Indices of the interfaces at which hooks are held.
+    fn held(&self) -> Result<BTreeSet<u32>, Error> {
+        Ok(self.pins.links()?.iter().filter_map(|name| link_index(name)).collect())
+    }
+
+    /// The interface at which a workload is attached, and how.
+    #[must_use]
+    pub fn attached(&self, local: Local) -> Option<(u32, &Attachment)> {
+        self.attached.get(&local).map(|workload| (workload.index, &workload.attachment))
+    }
+
+    /// The workloads that are attached.
+    pub fn locals(&self) -> impl Iterator<Item = Local> + '_ {
+        self.attached.keys().copied()
+    }
+
+    /// Whether a hook at the workload's interface is held that judges by former tables or addresses, because attaching it
+    /// anew has failed.
+    #[must_use]
+    pub fn is_stale(&self, attachment: &Attachment) -> bool {
+        let held = || attachment.index().is_ok_and(|index| self.held().is_ok_and(|held| held.contains(&index)));
+        !self.attached.contains_key(&attachment.local) && held()
     }
 
     /// Carries a plan out, one write after the other. What the plan before left to settle is settled first.
@@ -176,32 +211,37 @@ impl DataPlane {
         Ok(check(&set.tables, plan, &self.settings.limits)?)
     }
 
-    /// Attaches a workload, or changes the addresses of one that is attached. Until a plan says otherwise, all its
-    /// packets are denied; so they are for good under a number that the tables do not have.
+    /// Attaches a workload, or changes the addresses of one that is attached, or its interface. Until a plan says
+    /// otherwise, all its packets are denied; so they are for good under a number that the tables do not have.
     ///
     /// # Errors
-    /// [`Error::Interface`] and [`Error::TooManyAddresses`]: the workload's packets are then not judged.
+    /// [`Error::Interface`] and [`Error::TooManyAddresses`]: the workload's packets are then not judged, or as before
+    /// ([`DataPlane::is_stale`]). Hooks at an interface that it had stay until [`DataPlane::release`].
     pub fn attach(&mut self, attachment: &Attachment) -> Result<(), Error> {
+        let before = self.attached.remove(&attachment.local);
         let set = self.set.as_mut().ok_or(Error::NotReady)?;
         let index = attachment.index()?;
-        let before = self.attached.remove(&attachment.local).filter(|before| before.index != index);
-        if let Some(before) = before {
-            set.detach(&self.pins, before.index)?;
-        }
         let is_known = self.pins.links()?.contains(&link_name(index, Direction::Egress));
         set.attach(&self.pins, attachment, index, is_known)?;
         self.attached.insert(attachment.local, Attached { attachment: attachment.clone(), index });
-        Ok(())
+        before.map_or(Ok(()), |before| self.leave(before.index))
     }
 
-    /// Takes a workload's hooks away: its packets are no longer judged.
+    /// Takes a workload's hooks away: its packets are no longer judged. If another workload is attached at the same
+    /// interface by now, they are its hooks and stay.
     ///
     /// # Errors
     /// [`Error::UnknownWorkload`] if it is not attached, [`Error::Pins`] if its links cannot be removed.
     pub fn detach(&mut self, local: Local) -> Result<(), Error> {
-        let set = self.set.as_mut().ok_or(Error::NotReady)?;
         let workload = self.attached.remove(&local).ok_or(Error::UnknownWorkload(local))?;
-        set.detach(&self.pins, workload.index)
+        self.leave(workload.index)
+    }
+
+    fn leave(&mut self, index: u32) -> Result<(), Error> {
+        if self.attached.values().any(|workload| workload.index == index) {
+            return Ok(());
+        }
+        self.set.as_mut().ok_or(Error::NotReady)?.detach(&self.pins, index)
     }
 
     /// Removes idle flows and corrects the workloads' shares. Meant to be called every few seconds.

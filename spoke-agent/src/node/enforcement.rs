@@ -69,7 +69,12 @@ pub enum Work {
     /// The next revision.
     Revise(Arc<Revision>),
     /// Where this machine's workloads are attached.
-    Place(Interfaces),
+    Place {
+        /// By endpoint.
+        interfaces: Interfaces,
+        /// Whether that is everything that runs here.
+        complete: bool,
+    },
     /// Let denied packets pass for so many seconds; 0 ends it.
     Bypass {
         /// For how long.

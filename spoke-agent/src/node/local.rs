@@ -26,6 +26,7 @@ pub(super) struct LocalInventory {
     problems: Problems,
     path: PathBuf,
     interfaces: Interfaces,
+    complete: bool,
 }
 
 impl LocalInventory {
@@ -46,8 +47,8 @@ impl LocalInventory {
             }
             Sealed::Whole(bytes) => serde_json::from_slice(&bytes).map_err(|error| disk::at(&path, &error.into()))?,
         };
-        enforcement.ask(Work::Place(interfaces.clone()));
-        Ok(Self { setup: setup.clone(), log, enforcement, problems, path, interfaces })
+        enforcement.ask(Work::Place { interfaces: interfaces.clone(), complete: false });
+        Ok(Self { setup: setup.clone(), log, enforcement, problems, path, interfaces, complete: false })
     }
 
     /// Takes the inventory at each change, and this machine's addresses now and then.
@@ -86,16 +87,17 @@ impl LocalInventory {
     fn place(&mut self, interfaces: Interfaces, complete: bool) {
         let mut next = if complete { Interfaces::new() } else { self.interfaces.clone() };
         next.extend(interfaces);
-        if next == self.interfaces {
+        if (&next, complete) == (&self.interfaces, self.complete) {
             return;
         }
-        let written =
-            serde_json::to_vec(&next).map_err(std::io::Error::other).and_then(|text| disk::seal(&self.path, &text));
-        if let Err(error) = written {
-            tracing::error!(%error, "interfaces cannot be kept on disk");
+        if next != self.interfaces {
+            let text = serde_json::to_vec(&next).map_err(std::io::Error::other);
+            if let Err(error) = text.and_then(|text| disk::seal(&self.path, &text)) {
+                tracing::error!(%error, "interfaces cannot be kept on disk");
+            }
         }
-        self.interfaces = next;
-        self.enforcement.ask(Work::Place(self.interfaces.clone()));
+        (self.interfaces, self.complete) = (next, complete);
+        self.enforcement.ask(Work::Place { interfaces: self.interfaces.clone(), complete });
     }
 }
 

@@ -104,6 +104,66 @@ fn a_replacement_that_fails_leaves_the_former_tables_in_force() {
     assert!(!receives(&mut plane, &tcp(peer, 1, own, 80, SYN)), "and they can be written");
 }
 
+/// Which program is at the loopback interface's ingress hook, if one is.
+fn at_lo() -> Option<u32> {
+    let programs = aya::programs::SchedClassifier::query_tcx(1, aya::programs::TcAttachType::Ingress).unwrap().1;
+    assert!(programs.len() < 2);
+    programs.first().map(aya::programs::ProgramInfo::id)
+}
+
+#[test]
+fn hooks_that_nobody_names_stay_until_they_are_released() {
+    let sandbox = Sandbox::enter();
+    let plane = sandbox.web(WEB, DENY);
+    let before = at_lo();
+    drop(plane);
+    // An agent that does not know yet what runs here.
+    let mut plane = DataPlane::open(sandbox.settings()).unwrap();
+    assert!(plane.replace(&plan(web(ACCEPT, ACCEPT)), &[]).unwrap().is_empty());
+    assert!(before.is_some() && at_lo() == before, "on its former tables");
+    plane.release(&[attachment(Duration::ZERO)]).unwrap();
+    assert_eq!(at_lo(), before, "somebody wants it");
+    plane.release(&[]).unwrap();
+    assert_eq!((at_lo(), pinned(&sandbox.pins()).unwrap().interfaces), (None, vec![]));
+}
+
+#[test]
+fn a_hook_that_cannot_be_switched_is_named_and_the_others_are_in_force() {
+    let sandbox = Sandbox::enter();
+    let mut plane = sandbox.web(WEB, DENY);
+    let (own, peer) = families()[0];
+    let veth = ["link", "add", "other", "type", "veth", "peer", "name", "inside"];
+    assert!(Command::new("ip").args(veth).status().unwrap().success());
+    let other = Attachment { local: 2, interface: "other".to_owned(), ..attachment(Duration::ZERO) };
+    plane.attach(&other).unwrap();
+    // Something that is no link is in the place of a pinned one.
+    let links = sandbox.pins().join("links");
+    let index = plane.attached(2).unwrap().0;
+    let (link, aside) = (links.join(format!("{index}-egress")), links.join(format!("{index}-aside")));
+    std::fs::rename(&link, &aside).unwrap();
+    std::fs::hard_link(sandbox.pins().join("maps/COUNTERS"), &link).unwrap();
+    let failed = plane.replace(&plan(web(DENY, WEB)), &[other.clone(), attachment(Duration::ZERO)]).unwrap();
+    assert!(failed.len() == 1 && failed[0].local == 2 && plane.is_stale(&other), "{failed:?}");
+    assert!(sends(&mut plane, &tcp(own, 2, peer, 80, SYN)) && !receives(&mut plane, &tcp(peer, 2, own, 80, SYN)));
+    plane.apply(&plan(slots(DENY, DENY).to_vec())).unwrap();
+    assert!(!sends(&mut plane, &tcp(own, 3, peer, 80, SYN)), "the new tables are written from then on");
+    plane.attach(&other).unwrap_err();
+    std::fs::rename(&aside, &link).unwrap();
+    plane.attach(&other).unwrap();
+    assert!(!plane.is_stale(&other));
+}
+
+#[test]
+fn whoever_takes_a_workloads_place_takes_over_its_hooks() {
+    let sandbox = Sandbox::enter();
+    let mut plane = sandbox.web(WEB, DENY);
+    plane.attach(&Attachment { local: 2, ..attachment(Duration::ZERO) }).unwrap();
+    plane.detach(LOCAL).unwrap();
+    assert!(at_lo().is_some());
+    plane.detach(2).unwrap();
+    assert_eq!(at_lo(), None);
+}
+
 #[test]
 fn a_plan_that_does_not_fit_is_refused_before_it_is_written() {
     let sandbox = Sandbox::enter();

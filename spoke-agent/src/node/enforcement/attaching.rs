@@ -11,7 +11,7 @@ use axle_core::{
 
 use crate::{
     clock,
-    dataplane::{Attachment, DataPlane, NotEnforced, Status, WorkloadStatus},
+    dataplane::{self, Attachment, DataPlane, NotEnforced, OWN_ADDRESSES, Status, WorkloadStatus},
     inventory::Interfaces,
     status::Workload,
 };
@@ -24,15 +24,29 @@ const JUST_STARTED_MS: u64 = 2_000;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Attaching {
-    pub(super) interfaces: Interfaces,
-    /// With the index that the interface had.
-    attached: BTreeMap<Local, (Attachment, Option<u32>)>,
+    interfaces: Interfaces,
+    /// Whether a workload that `interfaces` does not have is none of this machine's.
+    complete: bool,
     /// By endpoint.
     failed: BTreeMap<Uid, String>,
     locals: BTreeMap<Uid, Local>,
+    /// Whether hooks may be held that no workload needs.
+    leftovers: bool,
+    /// Whether one of the workloads that failed is judged by former tables.
+    pub(super) stale: bool,
 }
 
 impl Attaching {
+    /// Takes over where workloads are. One that the log still has keeps its interface until the log says that it is gone:
+    /// whatever takes its place there may not be unprotected in between.
+    pub(super) fn place(&mut self, interfaces: Interfaces, complete: bool, endpoints: &BTreeMap<Uid, Endpoint>) {
+        let before = std::mem::replace(&mut self.interfaces, interfaces);
+        for (uid, interface) in before.into_iter().filter(|(uid, _)| endpoints.contains_key(uid)) {
+            self.interfaces.entry(uid).or_insert(interface);
+        }
+        self.complete = complete;
+    }
+
     /// What the compiler's workloads need.
     pub(super) fn wanted(&mut self, compiler: &Compiler, endpoints: &BTreeMap<Uid, Endpoint>) -> Vec<Attachment> {
         self.locals = compiler.locals().map(|workload| (workload.endpoint, workload.local)).collect();
@@ -51,76 +65,85 @@ impl Attaching {
                 Some(interface) if !taken.insert(interface.clone()) => {
                     self.failed.insert(*uid, format!("interface {interface} is another workload's"));
                 }
-                Some(interface) => wanted.push(Attachment {
-                    local: *local,
-                    interface: interface.clone(),
-                    addresses: endpoint.addresses.clone(),
-                    adopt: adoption(endpoint.started_ms, clock::now_ms()),
-                }),
+                Some(interface) => {
+                    let addresses: Vec<_> = endpoint.addresses.iter().take(OWN_ADDRESSES).copied().collect();
+                    if addresses.len() < endpoint.addresses.len() {
+                        let why = format!("it may have {OWN_ADDRESSES} addresses; what it sends from others is denied");
+                        self.failed.insert(*uid, why);
+                    }
+                    let adopt = adoption(endpoint.started_ms, clock::now_ms());
+                    wanted.push(Attachment { local: *local, interface: interface.clone(), addresses, adopt });
+                }
             }
         }
         wanted
     }
 
     /// The data plane was built anew with `attachments`, of which `failed` could not be attached.
-    pub(super) fn replaced(&mut self, attachments: Vec<Attachment>, failed: Vec<NotEnforced>) {
-        let held = |attachment: Attachment| (attachment.local, (attachment.clone(), index(&attachment.interface)));
-        self.attached = attachments.into_iter().map(held).collect();
+    pub(super) fn replaced(&mut self, attachments: &[Attachment], failed: Vec<NotEnforced>, plane: &DataPlane) {
+        (self.leftovers, self.stale) = (true, false);
         for NotEnforced { local, reason, .. } in failed {
-            self.attached.remove(&local);
-            self.fail(local, reason.to_string());
+            let attachment = attachments.iter().find(|attachment| attachment.local == local);
+            let stale = attachment.is_some_and(|attachment| plane.is_stale(attachment));
+            self.fail(local, &reason, stale, &BTreeMap::new());
         }
     }
 
-    fn fail(&mut self, local: Local, reason: String) {
-        if let Some((uid, _)) = self.locals.iter().find(|(_, of)| **of == local) {
+    fn fail(&mut self, local: Local, why: &dataplane::Error, stale: bool, before: &BTreeMap<Uid, String>) {
+        let Some((uid, _)) = self.locals.iter().find(|(_, of)| **of == local) else { return };
+        let kept = if stale { "; the policy of before stays in force there, and is not kept up to date" } else { "" };
+        let reason = format!("{why}{kept}");
+        if before.get(uid) != Some(&reason) {
             tracing::warn!(workload.uid = %uid, %reason, "a workload is not enforced");
-            self.failed.insert(*uid, reason);
         }
+        self.stale |= stale;
+        self.failed.insert(*uid, reason);
     }
 
-    /// Attaches what is new or changed, takes away what is gone, and tries again what failed.
+    /// Attaches what is new or changed, tries again what failed, and takes away what is gone: last, so that whatever takes
+    /// the place of a workload at its interface takes over its hooks.
     pub(super) fn sync(&mut self, compiler: &Compiler, endpoints: &BTreeMap<Uid, Endpoint>, plane: &mut DataPlane) {
         let before = std::mem::take(&mut self.failed);
         let wanted = self.wanted(compiler, endpoints);
-        let numbers: BTreeSet<Local> = wanted.iter().map(|attachment| attachment.local).collect();
-        let gone: Vec<Local> = self.attached.keys().filter(|local| !numbers.contains(local)).copied().collect();
-        for local in gone {
-            if let Err(error) = plane.detach(local) {
-                tracing::warn!(local, %error, "a workload that is gone cannot be detached");
-            }
-            self.attached.remove(&local);
-        }
-        for attachment in wanted {
-            let now = index(&attachment.interface);
-            let held = self.attached.get(&attachment.local);
-            if held.is_some_and(|(held, then)| same(held, &attachment) && now.is_some() && *then == now) {
+        self.stale = false;
+        for attachment in &wanted {
+            if plane.attached(attachment.local).is_some_and(|held| is_same(held, attachment)) {
                 continue;
             }
-            let local = attachment.local;
-            match plane.attach(&attachment) {
-                Ok(()) => drop(self.attached.insert(local, (attachment, now))),
-                Err(error) => {
-                    self.attached.remove(&local);
-                    let uid = self.locals.iter().find(|(_, of)| **of == local).map(|(uid, _)| *uid);
-                    let known = uid.and_then(|uid| before.get(&uid)).is_some_and(|reason| *reason == error.to_string());
-                    if let (true, Some(uid)) = (known, uid) {
-                        self.failed.insert(uid, error.to_string());
-                    } else {
-                        self.fail(local, error.to_string());
-                    }
-                }
+            if let Err(error) = plane.attach(attachment) {
+                self.leftovers = true;
+                self.fail(attachment.local, &error, plane.is_stale(attachment), &before);
+            }
+        }
+        let numbers: BTreeSet<Local> = wanted.iter().map(|attachment| attachment.local).collect();
+        let gone: Vec<Local> = plane.locals().filter(|local| !numbers.contains(local)).collect();
+        for local in gone {
+            if let Err(error) = plane.detach(local) {
+                self.leftovers = true;
+                tracing::warn!(local, %error, "a workload that is gone cannot be detached");
+            }
+        }
+        // While the inventory is not complete, whoever is at another hook may run here.
+        if self.leftovers && self.complete {
+            match plane.release(&wanted) {
+                Ok(()) => self.leftovers = false,
+                Err(error) => tracing::warn!(%error, "hooks that nobody needs cannot be taken away"),
             }
         }
     }
 
     /// The node's workloads for status.
-    pub(super) fn workloads(&self, endpoints: &BTreeMap<Uid, Endpoint>, status: Option<&Status>) -> Vec<Workload> {
+    pub(super) fn workloads(
+        &self,
+        endpoints: &BTreeMap<Uid, Endpoint>,
+        plane: &DataPlane,
+        status: Option<&Status>,
+    ) -> Vec<Workload> {
         let seen: BTreeMap<Local, &WorkloadStatus> =
             status.iter().flat_map(|status| &status.workloads).map(|one| (one.local, one)).collect();
         let one = |(uid, endpoint): (&Uid, &Endpoint)| {
             let local = self.locals.get(uid);
-            let held = local.is_some_and(|local| self.attached.contains_key(local));
+            let held = local.is_some_and(|local| plane.attached(*local).is_some());
             let seen = local.and_then(|local| seen.get(local));
             let reason = match (self.failed.get(uid), held, seen) {
                 (Some(reason), ..) => reason.clone(),
@@ -143,12 +166,10 @@ impl Attaching {
     }
 }
 
-fn same(held: &Attachment, wanted: &Attachment) -> bool {
-    held.interface == wanted.interface && held.addresses == wanted.addresses
-}
-
-fn index(interface: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(interface).ok()
+/// Whether what is attached is what is wanted, at the interface that has the name now.
+fn is_same((index, held): (u32, &Attachment), wanted: &Attachment) -> bool {
+    let now = || nix::net::if_::if_nametoindex(wanted.interface.as_str()).ok();
+    held.interface == wanted.interface && held.addresses == wanted.addresses && now() == Some(index)
 }
 
 /// A workload that has just started has no connections that are older than our hooks.

@@ -152,10 +152,20 @@ impl Enforcer {
         if revision.origin.is_some() {
             self.reached = revision.origin;
         }
-        if self.broken.is_none() {
+        self.acknowledge();
+        self.policies.store();
+    }
+
+    /// What the kernel holds is what was reached, unless some hook still judges by former tables.
+    fn acknowledge(&mut self) {
+        if self.is_up() && !self.attaching.stale {
             self.applied = self.reached;
         }
-        self.policies.store();
+    }
+
+    /// Whether the kernel's tables are the compiler's.
+    fn is_up(&self) -> bool {
+        self.rebuilds > 0 && self.broken.is_none()
     }
 
     /// Compiles `changes`, among them `policies`, and writes them.
@@ -196,8 +206,7 @@ impl Enforcer {
 
     /// What does not have to be done before the revision counts as applied.
     pub fn settle(&mut self) {
-        if self.broken.is_none()
-            && self.applied.is_some()
+        if self.is_up()
             && let Err(error) = self.plane.settle()
         {
             tracing::warn!(%error, "the kernel did not take the last writes of a revision");
@@ -213,8 +222,9 @@ impl Enforcer {
         match self.plane.replace(&plan, &attachments) {
             Ok(failed) => {
                 self.rebuilds += 1;
-                self.attaching.replaced(attachments, failed);
-                (self.broken, self.applied) = (None, self.reached);
+                self.attaching.replaced(&attachments, failed, &self.plane);
+                self.broken = None;
+                self.acknowledge();
             }
             Err(error) => {
                 tracing::error!(%error, "the kernel does not take the tables; what was in force before stays");
@@ -223,23 +233,24 @@ impl Enforcer {
         }
     }
 
-    /// Takes over where workloads are attached.
-    pub fn place(&mut self, interfaces: Interfaces) {
-        self.attaching.interfaces = interfaces;
+    /// Takes over where workloads are attached; if that is `complete`, all others are gone.
+    pub fn place(&mut self, interfaces: Interfaces, complete: bool) {
+        self.attaching.place(interfaces, complete, &self.endpoints);
         self.attach();
     }
 
     /// Attaches what is new, changed, or could not be attached before.
     pub fn attach(&mut self) {
-        if self.applied.is_some() && self.broken.is_none() {
+        if self.is_up() {
             self.attaching.sync(&self.compiler, &self.endpoints, &mut self.plane);
+            self.acknowledge();
         }
     }
 
     /// The stream of events, once there are tables.
     #[must_use]
     pub fn events(&self) -> Option<Events> {
-        self.applied?;
+        self.is_up().then_some(())?;
         self.plane.events().inspect_err(|error| tracing::warn!(%error, "no verdict events")).ok()
     }
 

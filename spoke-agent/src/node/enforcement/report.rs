@@ -42,7 +42,7 @@ impl Enforcer {
             applied: self.applied,
             digest: if self.applied.is_some() { self.compiler.digest() } else { [0; 32] },
             refused: self.policies.refusals(),
-            workloads: self.attaching.workloads(&self.endpoints, status),
+            workloads: self.attaching.workloads(&self.endpoints, &self.plane, status),
             capacity: capacity(&self.compiler.usage(), &self.plane.limits()),
             bypassed_until_ms,
             events_lost: status.map_or(0, |status| status.events_lost + status.events_suppressed),

@@ -103,7 +103,7 @@ impl Thread {
                 self.attributor.revise(&revision.changes);
                 self.enforcer.revise(&revision);
             }
-            Work::Place(interfaces) => self.enforcer.place(interfaces),
+            Work::Place { interfaces, complete } => self.enforcer.place(interfaces, complete),
             Work::Bypass { seconds, answer } => drop(answer.send(self.enforcer.bypass(seconds))),
             Work::Events(batch) => self.attributor.report(&self.enforcer, &batch.events),
         }

@@ -1,4 +1,6 @@
 //! The enforcer with the real compiler and the real kernel, in a place of its own. They need root.
+mod hooks;
+
 use std::{io, net::IpAddr};
 
 use axle_core::{
@@ -90,6 +92,12 @@ impl Stage {
         Self { sandbox: Sandbox::enter(), held: tempfile::tempdir().unwrap() }
     }
 
+    /// The file that pins the hook for what the server sends. Another file is another hook, with a gap in between.
+    fn hook(&self) -> Option<u64> {
+        let pin = self.sandbox.pins().join("links/1-egress");
+        std::fs::metadata(pin).ok().map(|data| std::os::unix::fs::MetadataExt::ino(&data))
+    }
+
     fn enforcer(&self) -> Enforcer {
         let settings = self.sandbox.settings();
         let services = Translation { cluster: CLUSTER, cgroup: None, pins: settings.pins.clone() };
@@ -98,7 +106,7 @@ impl Stage {
         let (mut enforcer, damage) =
             Enforcer::new(place(), plane, translating, &self.held.path().join("held")).unwrap();
         assert_eq!(damage, None);
-        enforcer.place([(SERVER, "lo".to_owned())].into());
+        enforcer.place([(SERVER, "lo".to_owned())].into(), true);
         enforcer
     }
 
