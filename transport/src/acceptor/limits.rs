@@ -6,10 +6,19 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections at once; further ones wait in the kernel's queue.
     pub connections: usize,
+    /// Connections from one address that have shown no certificate: during their handshake, or for good. A tenth of all,
+    /// so that one machine cannot take every place, and a site behind one address still comes in.
+    pub strangers: usize,
     /// TLS handshakes at once: a herd is served in turn, not all at a time.
     pub handshakes: usize,
-    /// How long one handshake, and the wait for the first request's headers, may take.
+    /// How long a handshake keeps its turn. What costs the server anything is done by then: who takes longer goes on
+    /// without, and holds up nobody.
+    pub turn: Duration,
+    /// How long the wait for a handshake's first message, the rest of it, and the wait for the first request's headers may
+    /// each take.
     pub handshake_timeout: Duration,
+    /// How long a connection may last without a request.
+    pub idle: Duration,
     /// HTTP/2 streams at once on one connection.
     pub streams: u32,
     /// Streams that a peer may have reset before we closed them; a flood of resets ends its connection.
@@ -32,8 +41,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            strangers: 1_000,
             handshakes: 64,
+            turn: Duration::from_millis(250),
             handshake_timeout: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
             streams: 100,
             reset_streams: 20,
             requests: 2_000,

@@ -4,10 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,11 +24,15 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::{Service, ServiceBuilder};
+use tower::{Service, ServiceExt as _, service_fn};
 
-use super::{ExpiredPeer, Guard, Limits};
+use super::{
+    ExpiredPeer, Guard, Limits,
+    flight::{InFlight, Requests},
+    strangers::{Stranger, Strangers},
+};
 use crate::{
     pki::Peer,
     tls::{Caller, ServerTls},
@@ -67,6 +68,14 @@ pub struct Acceptor {
     limits: Limits,
 }
 
+/// Why a connection must end.
+enum Over {
+    /// Its peer may not be here, or asks too much.
+    Refused(String),
+    /// Nobody uses it.
+    Idle,
+}
+
 impl Acceptor {
     /// A server with TLS whose peers `guard` watches.
     #[must_use]
@@ -91,6 +100,7 @@ impl Acceptor {
     {
         let connections = Arc::new(Semaphore::new(self.limits.connections));
         let handshakes = Arc::new(Semaphore::new(self.limits.handshakes));
+        let strangers = Strangers::new(self.limits.strangers);
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let server = Arc::new(self);
@@ -112,11 +122,12 @@ impl Acceptor {
                     continue;
                 }
             };
+            let Some(stranger) = strangers.enter(from.ip()) else { continue };
             let (server, service, handshakes) = (server.clone(), service.clone(), handshakes.clone());
             let (stop, cut) = (stop.clone(), cut.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = server.connection(stream, from, service, &handshakes, &stop) => {}
+                    () = server.connection(stream, (from, stranger), service, &handshakes, &stop) => {}
                     () = cut.cancelled() => {}
                 }
                 drop(place);
@@ -133,7 +144,7 @@ impl Acceptor {
     async fn connection<S, B>(
         &self,
         stream: TcpStream,
-        from: SocketAddr,
+        (from, stranger): (SocketAddr, Stranger),
         service: S,
         handshakes: &Semaphore,
         stop: &CancellationToken,
@@ -150,18 +161,35 @@ impl Acceptor {
         let Some(tls) = &self.tls else {
             return self.http(stream, from, Caller::Anonymous, service, stop).await;
         };
-        let handshake = async {
-            let _turn = handshakes.acquire().await.map_err(io::Error::other)?;
-            let accept = TlsAcceptor::from(tls.config.clone()).accept(stream);
-            timeout(self.limits.handshake_timeout, accept).await?
-        };
-        let stream = match handshake.await {
+        let stream = match self.handshake(tls, stream, handshakes).await {
             Ok(stream) => stream,
             Err(why) => return tracing::debug!(%from, %why, "TLS handshake failed"),
         };
-        match tls.caller(stream.get_ref().1.peer_certificates()) {
-            Ok(caller) => self.http(stream, from, caller, service, stop).await,
-            Err(why) => tracing::debug!(%from, %why, "certificate refused"),
+        let caller = match tls.caller(stream.get_ref().1.peer_certificates()) {
+            Ok(caller) => caller,
+            Err(why) => return tracing::debug!(%from, %why, "certificate refused"),
+        };
+        let _stranger = matches!(caller, Caller::Anonymous).then_some(stranger);
+        self.http(stream, from, caller, service, stop).await;
+    }
+
+    /// A turn is for who has said hello, and only for as long as it costs anything.
+    async fn handshake(
+        &self,
+        tls: &ServerTls,
+        stream: TcpStream,
+        handshakes: &Semaphore,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let patience = self.limits.handshake_timeout;
+        let hello = timeout(patience, LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)).await??;
+        let turn = handshakes.acquire().await.map_err(io::Error::other)?;
+        let mut accept = pin!(hello.into_stream(tls.config.clone()));
+        match timeout(self.limits.turn, accept.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                drop(turn);
+                timeout(patience, accept).await?
+            }
         }
     }
 
@@ -173,28 +201,35 @@ impl Acceptor {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let begun = Arc::new(AtomicU64::new(0));
-        let (marked, counted) = (caller.clone(), begun.clone());
-        let service = ServiceBuilder::new()
-            .map_request(move |mut request: Request<Incoming>| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                request.extensions_mut().insert(from);
-                match &marked {
-                    Caller::Anonymous => {}
-                    Caller::Known(peer) => drop(request.extensions_mut().insert(peer.clone())),
-                    Caller::Expired(peer) => drop(request.extensions_mut().insert(ExpiredPeer(peer.clone()))),
-                }
-                request
-            })
-            .service(service);
+        let requests = Arc::<Requests>::default();
+        let (marked, counted) = (caller.clone(), requests.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let flight = counted.begin();
+            request.extensions_mut().insert(from);
+            match &marked {
+                Caller::Anonymous => {}
+                Caller::Known(peer) => drop(request.extensions_mut().insert(peer.clone())),
+                Caller::Expired(peer) => drop(request.extensions_mut().insert(ExpiredPeer(peer.clone()))),
+            }
+            let answer = service.clone().oneshot(request);
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| InFlight::new(body, flight))) }
+        });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
-        let mut refused = pin!(self.watch(&caller, &begun));
+        let mut over = pin!(self.watch(&caller, &requests));
         let mut stopping = false;
         loop {
             tokio::select! {
                 biased;
-                why = refused.as_mut() => return tracing::info!(%from, %why, "connection closed"),
+                why = over.as_mut() => match why {
+                    Over::Refused(why) => return tracing::info!(%from, %why, "connection closed"),
+                    Over::Idle => {
+                        tracing::debug!(%from, "connection closed: it was idle");
+                        connection.as_mut().graceful_shutdown();
+                        // Who does not answer to that is hung up on.
+                        return drop(timeout(self.limits.drain, connection).await);
+                    }
+                },
                 ended = connection.as_mut() => {
                     if let Err(why) = ended {
                         tracing::debug!(%from, %why, "connection ended");
@@ -209,10 +244,10 @@ impl Acceptor {
         }
     }
 
-    /// Ends, with the reason, when the connection must; the first look is before the first request.
-    async fn watch(&self, caller: &Caller, begun: &AtomicU64) -> String {
+    /// Ends when the connection must; the first look is before the first request.
+    async fn watch(&self, caller: &Caller, requests: &Requests) -> Over {
         let since = Instant::now();
-        let mut window = (since, 0);
+        let (mut window, mut used) = ((since, 0), (since, 0));
         loop {
             let peer: Option<(&Peer, bool)> = match caller {
                 Caller::Anonymous => None,
@@ -222,11 +257,16 @@ impl Acceptor {
             if let Some((peer, expired)) = peer
                 && let Err(why) = self.guard.admits(peer, expired, since.elapsed(), SystemTime::now())
             {
-                return format!("{}: {why}", peer.principal);
+                return Over::Refused(format!("{}: {why}", peer.principal));
             }
-            let now = begun.load(Ordering::Relaxed);
+            let now = requests.begun();
             if now - window.1 > self.limits.requests {
-                return format!("more than {} requests in a second", self.limits.requests);
+                return Over::Refused(format!("more than {} requests in a second", self.limits.requests));
+            }
+            if !requests.rest() || now != used.1 {
+                used = (Instant::now(), now);
+            } else if used.0.elapsed() >= self.limits.idle {
+                return Over::Idle;
             }
             if window.0.elapsed() >= Duration::from_secs(1) {
                 window = (Instant::now(), now);

@@ -216,6 +216,78 @@ async fn silence_at_the_door_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn who_says_nothing_or_not_all_takes_nobodys_turn() {
+    let mesh = Mesh::new();
+    // Long enough that only a turn that was never taken, or given back, lets anybody in.
+    let long = Duration::from_secs(3600);
+    let limits = Limits { handshakes: 1, turn: Duration::from_millis(50), handshake_timeout: long, ..quick() };
+    let server = serve(&mesh, anyone(), limits);
+    let _silent = TcpStream::connect(&server.address).await.unwrap();
+    // A true hello, after which nothing comes.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap().to_string();
+    let tls = ClientTls::mutual(mesh.shared(&Principal::Relay(A), HOUR), Expect::Hub).unwrap();
+    let (dialling, address) = (tls.clone(), between.clone());
+    let dialled = tokio::spawn(async move { drop(dial(&address.parse().unwrap(), &dialling).await) });
+    let mut hello = vec![0; 4096];
+    let (mut caller, _) = listener.accept().await.unwrap();
+    let len = caller.read(&mut hello).await.unwrap();
+    let mut halfway = TcpStream::connect(&server.address).await.unwrap();
+    halfway.write_all(&hello[..len]).await.unwrap();
+    assert!(halfway.read(&mut [0; 1]).await.unwrap() == 1, "the server has answered");
+    assert!(timeout(SOON, ask(&mut channel(&server.address, &tls).unwrap(), "/")).await.unwrap().is_ok());
+    dialled.abort();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
+    let mesh = Mesh::new();
+    let server = serve(&mesh, anyone(), Limits { idle: Duration::from_millis(100), ..quick() });
+    let tls = ClientTls::anonymous(&[mesh.root.certificate().clone()], Expect::Hub).unwrap();
+    let mut used = connect(&server.address, &tls).await.unwrap();
+    let waits = tokio::spawn(async move { ask(&mut used, "/wait").await });
+    // One that never says what it wants, one that has been answered.
+    let mut mute = dial(&server.address.parse().unwrap(), &tls).await.unwrap();
+    let read = timeout(SOON, mute.read(&mut [0; 64])).await.expect("it is hung up on");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    let stream = dial(&server.address.parse().unwrap(), &tls).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let ended = tokio::spawn(connection);
+    let request = Request::get("https://hub/").body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    drop(answer.await.unwrap());
+    assert!(timeout(SOON, ended).await.expect("it is told to go").unwrap().is_ok());
+    assert!(!waits.is_finished(), "a request in flight is use");
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_every_place() {
+    let mesh = Mesh::new();
+    let server = serve(&mesh, anyone(), Limits { strangers: 3, ..quick() });
+    let anonymous = ClientTls::anonymous(&[mesh.root.certificate().clone()], Expect::Hub).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(connect(&server.address, &anonymous).await.unwrap());
+    }
+    // Whoever shows a certificate does not count.
+    let tls = ClientTls::mutual(mesh.shared(&Principal::Relay(A), HOUR), Expect::Hub).unwrap();
+    for _ in 0..5 {
+        let mut known = connect(&server.address, &tls).await.unwrap();
+        assert!(ask(&mut known, "/").await.is_ok());
+        held.push(known);
+    }
+    held.push(connect(&server.address, &anonymous).await.unwrap());
+    assert!(connect(&server.address, &anonymous).await.is_err(), "a fourth");
+    held.remove(0);
+    let again = async {
+        while connect(&server.address, &anonymous).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, again).await.expect("a place is given back");
+}
+
+#[tokio::test]
 async fn connections_are_bounded_and_their_places_given_back() {
     let mesh = Mesh::new();
     let server = serve(&mesh, anyone(), Limits { connections: 1, ..quick() });
