@@ -3,7 +3,9 @@
 //!
 //! Each side serves the other a [`View`], an encoded log, and feeds what it receives into a [`Replica`]. The upper side
 //! (hub, relay) is a [`Host`] behind a [`SyncServer`]; the lower side (relay, node) runs a [`Link`].
+mod bounds;
 mod codec;
+mod density;
 mod host;
 mod inbound;
 mod link;

@@ -1,12 +1,16 @@
 //! A codec whose items are messages, or bytes that already are one.
-use std::marker::PhantomData;
+use std::{fmt, marker::PhantomData};
 
-use bytes::{BufMut, Bytes};
+use axle_proto::v1;
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tonic::{
     Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
+use tonic_prost::ProstCodec;
+
+use super::density::{self, Shape};
 
 /// What is sent.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ impl<Out, In> Default for SessionCodec<Out, In> {
     }
 }
 
-impl<Out: Message + Send + 'static, In: Message + Default + Send + 'static> Codec for SessionCodec<Out, In> {
+impl<Out: Message + Send + 'static, In: Message + Shape + Default + Send + 'static> Codec for SessionCodec<Out, In> {
     type Encode = Outgoing<Out>;
     type Decode = In;
     type Encoder = SessionEncoder<Out>;
@@ -73,13 +77,33 @@ impl<Out: Message> Encoder for SessionEncoder<Out> {
 #[derive(Debug)]
 pub(super) struct SessionDecoder<In>(PhantomData<In>);
 
-impl<In: Message + Default> Decoder for SessionDecoder<In> {
+impl<In: Message + Shape + Default> Decoder for SessionDecoder<In> {
     type Item = In;
     type Error = Status;
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<In>, Status> {
-        let message =
-            In::decode(from).map_err(|error| Status::invalid_argument(format!("unreadable message: {error}")))?;
-        Ok(Some(message))
+        let unreadable = |why: &dyn fmt::Display| Status::invalid_argument(format!("unreadable message: {why}"));
+        // A message lies in one piece, as tonic gathers it.
+        density::check::<In>(from.chunk()).map_err(|why| unreadable(&why))?;
+        In::decode(from).map(Some).map_err(|why| unreadable(&why))
+    }
+}
+
+/// Takes reports of flows.
+#[derive(Debug)]
+pub(super) struct ReportCodec;
+
+impl Codec for ReportCodec {
+    type Encode = v1::ReportSummary;
+    type Decode = v1::FlowBatch;
+    type Encoder = <ProstCodec<v1::ReportSummary, v1::FlowBatch> as Codec>::Encoder;
+    type Decoder = SessionDecoder<v1::FlowBatch>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<v1::ReportSummary, v1::FlowBatch>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        SessionDecoder(PhantomData)
     }
 }

@@ -9,6 +9,8 @@ use axle_proto::{
 };
 use prost::Message;
 
+use super::bounds;
+
 /// A message that came.
 #[derive(Debug)]
 pub(super) struct Incoming<Own> {
@@ -108,7 +110,7 @@ macro_rules! session_message {
 
 session_message!(SpokeMessage, v1::spoke_message::Message, FromSpoke, {
     Hello => |_| FromSpoke::Hello,
-    Statuses => |all: v1::NodeStatuses| FromSpoke::Statuses(all.statuses)
+    Statuses => |all: v1::NodeStatuses| FromSpoke::Statuses(all.statuses.into_iter().map(bounds::status).collect())
 });
 session_message!(HubMessage, v1::hub_message::Message, FromHub, {
     Welcome => FromHub::Welcome,

@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 
 use super::message::SessionMessage;
 
+/// Refusals that wait for a peer: one that does not read costs this much and no more, and the answer fits a message.
+const MOST_REFUSALS: usize = 10_000;
+
 /// Filled by the reading half, emptied by the writing half.
 pub(super) struct Outbox<M> {
     slots: Mutex<Slots<M>>,
@@ -53,15 +56,20 @@ impl<M: SessionMessage> Outbox<M> {
         self.fill(|slots| slots.serve = Some(held));
     }
 
-    /// Joins what is still to be answered: the newest position, all refusals.
+    /// Joins what is still to be answered: the newest position and the refusals, of which those beyond
+    /// [`MOST_REFUSALS`] are only logged here.
     pub(super) fn ack(&self, ack: Ack) {
-        self.fill(|slots| match &mut slots.ack {
-            Some(waiting) => {
-                waiting.received = ack.received;
-                waiting.refused.extend(ack.refused);
-            }
-            none => *none = Some(ack),
+        let mut left_out = 0;
+        self.fill(|slots| {
+            let waiting = slots.ack.get_or_insert_with(|| Ack { received: ack.received, refused: Vec::new() });
+            waiting.received = ack.received;
+            waiting.refused.extend(ack.refused);
+            left_out = waiting.refused.len().saturating_sub(MOST_REFUSALS);
+            waiting.refused.truncate(MOST_REFUSALS);
         });
+        if left_out > 0 {
+            tracing::warn!(left_out, "more objects are refused than the peer is told of: {MOST_REFUSALS} at once");
+        }
     }
 
     /// Replaces what was not sent yet.
@@ -100,5 +108,30 @@ impl<M: SessionMessage> Outbox<M> {
     /// Resolves when something was filled in since the last call.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axle_core::{
+        model::{Key, Kind, Name, Scope},
+        refusal::Refusal,
+    };
+    use axle_proto::v1::HubMessage;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_does_not_read_is_owed_the_newest_place_and_so_many_refusals() {
+        let outbox = Outbox::<HubMessage>::new();
+        let key =
+            Key { kind: Kind::Node, scope: Scope::Fleet, namespace: String::new(), name: Name::new("n").unwrap() };
+        let refusal = Refusal { key, revision: 1, code: "foreign_object".into(), message: String::new() };
+        for revision in 1..=30 {
+            let received = Position { revision, ..Position::default() };
+            outbox.ack(Ack { received, refused: vec![refusal.clone(); 1_000] });
+        }
+        let waiting = outbox.slots.lock().ack.take().unwrap();
+        assert_eq!((waiting.received.revision, waiting.refused.len()), (30, MOST_REFUSALS));
     }
 }

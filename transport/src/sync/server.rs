@@ -18,8 +18,8 @@ use tonic::{
 };
 
 use super::{
-    MAX_MESSAGE,
-    codec::{Outgoing, SessionCodec},
+    MAX_MESSAGE, bounds,
+    codec::{Outgoing, ReportCodec, SessionCodec},
     host::Host,
 };
 use crate::pki::Peer;
@@ -71,10 +71,7 @@ where
                     let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MAX_MESSAGE), Some(MAX_MESSAGE));
                     grpc.streaming(Session(host), request).await
                 }
-                "/axle.v1.Sync/Report" => {
-                    let codec = tonic_prost::ProstCodec::<v1::ReportSummary, v1::FlowBatch>::default();
-                    Grpc::new(codec).client_streaming(Report(host), request).await
-                }
+                "/axle.v1.Sync/Report" => Grpc::new(ReportCodec).client_streaming(Report(host), request).await,
                 path => Status::unimplemented(format!("no method {path} in this version: upgrade it")).into_http(),
             })
         })
@@ -112,7 +109,7 @@ impl<H: Host> ClientStreamingService<v1::FlowBatch> for Report<H> {
             let mut received = 0;
             while let Some(batch) = batches.message().await? {
                 received += batch.flows.len() as u64;
-                host.report(&peer, batch).map_err(|goodbye| Status::unavailable(goodbye.reason))?;
+                host.report(&peer, bounds::flows(batch)).map_err(|goodbye| Status::unavailable(goodbye.reason))?;
             }
             Ok(Response::new(v1::ReportSummary { received }))
         })

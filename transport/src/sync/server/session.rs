@@ -1,7 +1,10 @@
 //! One session, upper side.
 use std::{sync::Arc, time::Duration};
 
-use axle_core::session::{FEATURES, Receiver, negotiate};
+use axle_core::{
+    model::Name,
+    session::{FEATURES, Receiver, negotiate},
+};
 use axle_proto::{
     convert,
     v1::{self, HubMessage, SpokeMessage},
@@ -40,7 +43,7 @@ pub(super) async fn open<H: Host>(
         _ => return Err(Status::invalid_argument("the first message is no hello; wanted hello")),
     };
     let version = negotiate(hello.min_version, hello.max_version).map_err(Status::failed_precondition)?;
-    let introduction = introduction(hello).map_err(|invalid| Status::invalid_argument(invalid.to_string()))?;
+    let introduction = introduction(hello).map_err(Status::invalid_argument)?;
     match host.admit(&peer, &introduction).await {
         Ok(admission) => Ok(serve(admission, incoming, &introduction, version)),
         Err(goodbye) => {
@@ -50,13 +53,24 @@ pub(super) async fn open<H: Host>(
     }
 }
 
-fn introduction(hello: v1::Hello) -> Result<Introduction, convert::Invalid> {
+/// What a hello says; it is logged and kept as long as the session, so that it has its bounds.
+fn introduction(hello: v1::Hello) -> Result<Introduction, String> {
+    for (what, got, most) in [
+        ("bytes of node", hello.node.len(), Name::MAX),
+        ("bytes of agent_version", hello.agent_version.len(), 64),
+        ("features", hello.features.len(), 1_000),
+    ] {
+        if got > most {
+            return Err(format!("the hello has {got} {what}; wanted at most {most}"));
+        }
+    }
+    let position = |at| convert::position_from_wire(at).map_err(|invalid| invalid.to_string());
     Ok(Introduction {
         node: hello.node,
         agent_version: hello.agent_version,
         features: hello.features,
-        resume: hello.resume.map(convert::position_from_wire).transpose()?,
-        head: hello.head.map(convert::position_from_wire).transpose()?,
+        resume: hello.resume.map(position).transpose()?,
+        head: hello.head.map(position).transpose()?,
     })
 }
 
