@@ -15,4 +15,6 @@ pub use policy::{
     Action, ClusterSelector, Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, Subject, Tier,
 };
 pub use selector::{LabelSelector, Operator, Requirement};
-pub use service::{Affinity, PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort};
+pub use service::{
+    Affinity, MAX_SERVICE_PORTS, PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort,
+};

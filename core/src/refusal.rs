@@ -25,6 +25,8 @@ pub mod code {
     pub const FOREIGN_OBJECT: &str = "foreign_object";
     /// An endpoint has an address outside its cluster's prefixes.
     pub const ADDRESS_OUTSIDE: &str = "address_outside_cluster";
+    /// The cluster has as many objects as one may have.
+    pub const TOO_MUCH: &str = "too_much";
     /// A node cannot hold the policy.
     pub const DOES_NOT_FIT: &str = "does_not_fit";
     /// The kernel refused a write.

@@ -2,6 +2,8 @@
 //!
 //! Deciding changes nothing and depends on nothing but the state and the request, so every replica that has applied the
 //! same records decides alike.
+mod addresses;
+mod claims;
 mod clusters;
 mod command;
 mod draft;
@@ -9,30 +11,31 @@ mod imports;
 mod intake;
 mod owner;
 mod policies;
+mod quota;
 mod rejection;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
-    sync::Arc,
 };
 
+pub use addresses::RESTING;
+pub use claims::{Endpoints, range_of_others};
 pub use command::{Command, Decision, Request};
 pub use owner::Owner;
 pub use rejection::{Rejection, RejectionKind};
 
 use crate::{
     codec::Codec,
-    log::{Applied, Contents, Delta, Entry, OutOfOrder, Position, Record},
+    log::{Applied, Contents, Delta, OutOfOrder, Position, Record},
     model::{Cluster, Fleet, Key, Kind, Name, Object, Resource, Scope, Uid},
 };
+use addresses::{Addresses, Rested};
 use draft::Draft;
+use quota::Shares;
 
 /// How many requests are remembered, to answer a repeated one.
 const REMEMBERED_REQUESTS: usize = 65_536;
-
-/// How many service addresses rest before they are given out again.
-const RETIRED_ADDRESSES: usize = 4_096;
 
 /// The hub's state: the log's objects, and what else follows from the records.
 #[derive(Debug, Clone, Default)]
@@ -42,10 +45,9 @@ pub struct State {
     requests: HashMap<(String, String), u64>,
     /// The order in which `requests` came, to forget the oldest.
     request_order: VecDeque<(String, String)>,
-    /// Service addresses that were given up lately, oldest first: not given out again while there are others.
-    retired: VecDeque<IpAddr>,
-    /// Where the endpoint of each name is filed: its name is its uid, which is one object's in the whole fleet.
-    endpoints: HashMap<Name, Key>,
+    addresses: Addresses,
+    endpoints: Endpoints,
+    shares: Shares,
 }
 
 /// A record that was applied, so that it can be taken back.
@@ -55,7 +57,16 @@ pub struct Undo {
     applied: Applied,
     intake: Option<(Uid, Option<Position>)>,
     request: Option<(String, String)>,
-    retired: usize,
+    rested: Rested,
+    given_up: Vec<IpAddr>,
+}
+
+impl Undo {
+    /// The service addresses that the record gave up: they rest, also after a restart.
+    #[must_use]
+    pub fn given_up(&self) -> &[IpAddr] {
+        &self.given_up
+    }
 }
 
 impl State {
@@ -65,16 +76,25 @@ impl State {
         Self { contents: Contents::new(epoch), ..Self::default() }
     }
 
-    /// The state as a store keeps it: the objects, how far each spoke's log is taken in, and the newest records (oldest
-    /// first, ending at `position`), from which readers resume and repeated requests are known.
+    /// The state as a store keeps it: the objects, how far each spoke's log is taken in, the service addresses that were
+    /// given up (with the revision that did), and the newest records (oldest first, ending at `position`), from which
+    /// readers resume and repeated requests are known.
     #[must_use]
-    pub fn load(position: Position, objects: Vec<Object>, intakes: BTreeMap<Uid, Position>, recent: &[Record]) -> Self {
+    pub fn load(
+        position: Position,
+        objects: Vec<Object>,
+        intakes: BTreeMap<Uid, Position>,
+        given_up: &[(IpAddr, u64)],
+        recent: &[Record],
+    ) -> Self {
         let mut state = Self { contents: Contents::load(position, objects, recent), intakes, ..Self::default() };
         for record in recent {
             state.remember_request(record);
         }
-        state.endpoints =
-            state.list(Kind::Endpoint).map(|object| (object.key.name.clone(), object.key.clone())).collect();
+        state.endpoints = Endpoints::of(&state.contents);
+        state.shares = Shares::of(&state.contents);
+        let used = state.list(Kind::ServiceImport).flat_map(|object| vips(&object.resource));
+        state.addresses = Addresses::load(used.copied(), given_up);
         state
     }
 
@@ -125,10 +145,18 @@ impl State {
         self.clusters().find(|(_, cluster)| cluster.name == *name)
     }
 
-    /// How far a spoke's own log is taken in.
+    /// How far a spoke's own log is taken in. Of several sessions that a cluster may have for a while, on one hub or on
+    /// several, only one knows this; what the others still bring is refused.
     #[must_use]
     pub fn intake(&self, cluster: Uid) -> Option<Position> {
         self.intakes.get(&cluster).copied()
+    }
+
+    /// How many objects a cluster has, and how many bytes these have.
+    #[must_use]
+    pub fn share(&self, cluster: Uid) -> (usize, usize) {
+        let share = self.shares.of_cluster(cluster);
+        (share.objects, share.bytes)
     }
 
     /// The revision that answered this request before, if it is remembered. An empty id is never remembered.
@@ -156,16 +184,20 @@ impl State {
             Command::PutPolicies { policies } => policies::put(self, &mut draft, policies)?,
             Command::DisablePolicy { name, disabled } => policies::disable(&mut draft, name, *disabled)?,
             Command::DeletePolicy { name } => policies::delete(&mut draft, name)?,
-            Command::TakeDelta { cluster, delta } => {
-                refused = intake::delta(self, &mut draft, *cluster, delta)?;
+            Command::TakeDelta { cluster, after, delta } => {
+                refused = intake::delta(self, &mut draft, (*cluster, *after), delta)?;
                 intake = Some((*cluster, delta.to));
             }
-            Command::TakeSnapshot { cluster, snapshot, refused: kept } => {
-                refused = intake::snapshot(self, &mut draft, *cluster, snapshot, kept)?;
+            Command::TakeSnapshot { cluster, after, snapshot, refused: kept } => {
+                refused = intake::snapshot(self, &mut draft, (*cluster, *after), snapshot, kept)?;
                 intake = Some((*cluster, snapshot.at));
             }
         }
         imports::merge(self, &mut draft);
+        // The intake moves also where nothing changes: it is what tells a session that goes on from one that was replaced.
+        if draft.is_empty() && intake.is_none_or(|(cluster, at)| self.intake(cluster) == Some(at)) {
+            return Ok(Decision::Nothing { refused });
+        }
         Ok(draft.decided(request, refused, intake))
     }
 
@@ -175,54 +207,44 @@ impl State {
     /// [`OutOfOrder`] if it is not the next one; nothing is changed then.
     pub fn apply(&mut self, record: &Record) -> Result<Undo, OutOfOrder> {
         let applied = self.contents.apply(&Delta::of(record, self.position().epoch))?;
-        let intake = record.intake.map(|intake| (intake.cluster, self.intakes.insert(intake.cluster, intake.position)));
-        let given_up: Vec<IpAddr> =
-            applied.replaced.iter().flat_map(|(key, before)| self.given_up(key, before)).collect();
-        let retired = given_up.len();
-        self.retired.extend(given_up);
-        self.file_endpoints(&applied.keys());
-        while self.retired.len() > RETIRED_ADDRESSES {
-            self.retired.pop_front();
-        }
+        let intake = match record.intake {
+            Some(intake) => Some((intake.cluster, self.intakes.insert(intake.cluster, intake.position))),
+            None => record.removed_cluster().map(|cluster| (cluster, self.intakes.remove(&cluster))),
+        };
+        self.shares.step(&applied.replaced, &self.contents, true);
+        let (before, now) = self.vips(&applied);
+        let (rested, given_up) = self.addresses.change(&before, &now, record.revision);
+        self.endpoints.follow(applied.replaced.iter().map(|(key, _)| &**key), &self.contents);
         let request = self.remember_request(record);
-        Ok(Undo { applied, intake, request, retired })
+        Ok(Undo { applied, intake, request, rested, given_up })
     }
 
     /// Takes back the record that was applied last, because the store did not take it.
     pub fn undo(&mut self, undo: Undo) {
         let keys = undo.applied.keys();
+        self.shares.step(&undo.applied.replaced, &self.contents, false);
+        let (before, now) = self.vips(&undo.applied);
+        self.addresses.undo(&before, &now, undo.rested);
         self.contents.undo(undo.applied);
-        self.file_endpoints(&keys);
+        self.endpoints.follow(keys.iter().map(|key| &**key), &self.contents);
         if let Some((cluster, before)) = undo.intake {
             match before {
                 Some(position) => self.intakes.insert(cluster, position),
                 None => self.intakes.remove(&cluster),
             };
         }
-        self.retired.truncate(self.retired.len().saturating_sub(undo.retired));
         if let Some(request) = undo.request {
             self.requests.remove(&request);
             self.request_order.pop_back();
         }
     }
 
-    /// Brings `endpoints` up to date where these keys changed.
-    fn file_endpoints(&mut self, keys: &[Arc<Key>]) {
-        for key in keys.iter().filter(|key| key.kind == Kind::Endpoint) {
-            if self.contents.get(key).is_some() {
-                self.endpoints.insert(key.name.clone(), Key::clone(key));
-            } else if self.endpoints.get(&key.name) == Some(&**key) {
-                self.endpoints.remove(&key.name);
-            }
-        }
-    }
-
-    /// The addresses of an import that is gone.
-    fn given_up(&self, key: &Key, before: &Option<Entry>) -> Vec<IpAddr> {
-        match before.as_ref().map(|entry| &*entry.object.resource) {
-            Some(Resource::ServiceImport(import)) if self.get(key).is_none() => import.vips.clone(),
-            _ => Vec::new(),
-        }
+    /// The addresses that imports had before that step, and those that they have since.
+    fn vips(&self, applied: &Applied) -> (Vec<IpAddr>, Vec<IpAddr>) {
+        let imports = || applied.replaced.iter().filter(|(key, _)| key.kind == Kind::ServiceImport);
+        let before = imports().filter_map(|(_, before)| before.as_ref()).flat_map(|entry| vips(&entry.object.resource));
+        let now = imports().filter_map(|(key, _)| self.get(key)).flat_map(|object| vips(&object.resource));
+        (before.copied().collect(), now.copied().collect())
     }
 
     fn remember_request(&mut self, record: &Record) -> Option<(String, String)> {
@@ -239,4 +261,9 @@ impl State {
         }
         Some(request)
     }
+}
+
+/// The addresses of an import; nothing else has any.
+fn vips(resource: &Resource) -> &[IpAddr] {
+    if let Resource::ServiceImport(import) = resource { &import.vips } else { &[] }
 }

@@ -13,3 +13,5 @@ mod log;
 mod policies;
 #[path = "state/services.rs"]
 mod services;
+#[path = "state/sessions.rs"]
+mod sessions;

@@ -30,9 +30,11 @@ use crate::{
     config::Config,
     distribution::Distribution,
     enroll::{self, Enroller},
+    exchange,
     live::Live,
     members::Members,
     replica::Replica,
+    retention,
     store::{self, Store},
     writer::Writer,
 };
@@ -147,6 +149,10 @@ impl App {
         let mut background = JoinSet::new();
         background.spawn(members.follow(store));
         background.spawn(own.renew());
+        if parts.store.shared() {
+            background.spawn(exchange::run(parts.live.clone(), parts.store.clone(), store::random_uid()?));
+        }
+        background.spawn(retention::keep(parts.store.clone(), config.log_retention));
         Ok(Running {
             tls_address,
             http_address,

@@ -63,6 +63,10 @@ pub struct Config {
     #[arg(long, env = "AXLE_HUB_DRAIN", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub drain: Duration,
 
+    /// How long the log, which is the audit trail, is kept; of the newest 10000 revisions nothing is ever forgotten
+    #[arg(long, env = "AXLE_HUB_LOG_RETENTION", value_name = "TIME", default_value = "400d", value_parser = duration::parse)]
+    pub log_retention: Duration,
+
     /// Where IPv4 service addresses come from; fixed at the first start
     #[arg(long, env = "AXLE_HUB_VIP4", value_name = "CIDR", default_value = "240.64.0.0/16")]
     pub vip4: Ipv4Net,
@@ -150,6 +154,7 @@ impl Config {
         faults.extend(least("heartbeat", self.heartbeat, Duration::from_millis(100)));
         faults.extend(least("certificate-lifetime", self.certificate_lifetime, SHORTEST_LIFETIME));
         faults.extend(least("token-lifetime", self.token_lifetime, Duration::from_secs(60)));
+        faults.extend(least("log-retention", self.log_retention, Duration::from_secs(3600)));
         if let Some(url) = &self.database
             && !["sqlite:", "postgres://", "postgresql://"].iter().any(|kind| url.starts_with(kind))
         {

@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Change, Contents, Delta, Position, Record, Snapshot},
-    model::{Kind, Uid},
+    model::{Key, Kind, Scope, Uid},
     refusal::Refusal,
     session::{Ack, Heartbeat, Intake, Limits},
     state::{Command, State},
@@ -92,10 +92,14 @@ impl Follower for Feed {
                 return self.restarted(state);
             }
             for change in &record.changes {
-                if let Change::Delete { key, uid } = change
-                    && key.kind == Kind::Cluster
-                {
-                    self.removed(*uid);
+                match change {
+                    Change::Delete { key, uid } if key.kind == Kind::Cluster => self.removed(*uid),
+                    Change::Delete {
+                        key: Key { kind: Kind::Node, scope: Scope::Cluster(cluster), name, .. }, ..
+                    } => {
+                        self.live.forget_node(*cluster, name.as_str());
+                    }
+                    _ => {}
                 }
             }
         }
@@ -158,7 +162,7 @@ pub struct Spoke {
     cluster: Uid,
     writer: Writer,
     connection: Connection,
-    /// How far the relay's own log is taken in: in the state, or past it by deltas that changed nothing.
+    /// How far the relay's own log is taken in, as this session knows.
     held: Option<Position>,
     end: CancellationToken,
 }
@@ -190,15 +194,20 @@ impl Copy for Spoke {
 
     async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
         let Some(to) = deltas.last().map(|last| last.taken.to) else { return Ok(Vec::new()) };
-        let cluster = self.cluster;
-        let commands = deltas.into_iter().map(|intake| Command::TakeDelta { cluster, delta: intake.taken }).collect();
+        let (cluster, mut after) = (self.cluster, self.held);
+        let command = |intake: Intake<Delta>| {
+            let after = after.replace(intake.taken.to);
+            Command::TakeDelta { cluster, after, delta: intake.taken }
+        };
+        let commands = deltas.into_iter().map(command).collect();
         self.take(commands, to).await
     }
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
         let Intake { taken: snapshot, refused } = snapshot;
         let to = snapshot.at;
-        self.take(vec![Command::TakeSnapshot { cluster: self.cluster, snapshot, refused }], to).await
+        let (cluster, after) = (self.cluster, self.held);
+        self.take(vec![Command::TakeSnapshot { cluster, after, snapshot, refused }], to).await
     }
 
     fn head(&mut self, _: Position) {

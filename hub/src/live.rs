@@ -1,5 +1,7 @@
 //! What the hub hears of its spokes: who is connected, how far each is, what each node's kernel holds, which flows are
-//! judged. Kept in memory only: spokes say it again when they come back.
+//! judged. Kept in memory only: spokes say it again when they come back. What other hubs hear completes it.
+mod elsewhere;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,14 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axle_core::model::Uid;
-use axle_proto::v1::{Flow, FlowBatch, NodeStatus};
+use axle_core::model::{Name, Uid};
+use axle_proto::v1::{Flow, FlowBatch, NodeStatus, NodeStatuses};
 use axle_transport::sync::SessionCounters;
 use parking_lot::RwLock;
+use prost::Message as _;
 use tokio::sync::{broadcast, watch};
+
+use crate::store::{Published, Report};
+use elsewhere::Elsewhere;
 
 /// Flows kept for a reader that is slow; older ones are lost to it, and counted.
 const FLOW_BACKLOG: usize = 4096;
+/// Nodes of one cluster whose statuses are kept: as many as Kubernetes supports in one.
+const MOST_NODES: usize = 5_000;
 /// A spoke that was silent for this many heartbeats is not fresh.
 const FRESH_HEARTBEATS: u32 = 3;
 
@@ -25,6 +33,7 @@ const FRESH_HEARTBEATS: u32 = 3;
 pub struct Live {
     heartbeat: Duration,
     spokes: RwLock<BTreeMap<Uid, Known>>,
+    elsewhere: RwLock<Elsewhere>,
     changes: watch::Sender<u64>,
     flows: broadcast::Sender<Arc<Flow>>,
     /// Events that were lost before they reached the hub, as the spokes count them.
@@ -38,6 +47,10 @@ struct Known {
     received: u64,
     counters: Arc<SessionCounters>,
     nodes: BTreeMap<String, NodeStatus>,
+    /// Moves with each change.
+    version: u64,
+    /// The version that other hubs were told, and when.
+    told: Option<(u64, Instant)>,
 }
 
 /// What is known of one spoke.
@@ -73,6 +86,7 @@ impl Live {
         Arc::new(Self {
             heartbeat,
             spokes: RwLock::default(),
+            elsewhere: RwLock::default(),
             changes: watch::Sender::new(0),
             flows: broadcast::Sender::new(FLOW_BACKLOG),
             lost: AtomicU64::new(0),
@@ -90,6 +104,15 @@ impl Live {
     /// Forgets a cluster that was removed.
     pub fn forget(&self, cluster: Uid) {
         self.spokes.write().remove(&cluster);
+        self.tick();
+    }
+
+    /// Forgets a node that was removed.
+    pub fn forget_node(&self, cluster: Uid, node: &str) {
+        if let Some(spoke) = self.spokes.write().get_mut(&cluster) {
+            spoke.nodes.remove(node);
+            spoke.version += 1;
+        }
         self.tick();
     }
 
@@ -133,10 +156,62 @@ impl Live {
         self.changes.receiver_count()
     }
 
-    /// What is known of every spoke that was heard of.
+    /// What is known of every spoke that was heard of, here or by another hub.
     #[must_use]
     pub fn spokes(&self) -> BTreeMap<Uid, Spoke> {
-        self.spokes.read().iter().map(|(uid, known)| (*uid, self.view(known))).collect()
+        let mut spokes = self.spokes.read().iter().map(|(uid, known)| (*uid, self.view(known))).collect();
+        self.elsewhere.read().complete(&mut spokes, self.heartbeat);
+        spokes
+    }
+
+    /// What the other hubs are to be told now: what changed, and twice a heartbeat that it still holds.
+    #[must_use]
+    pub fn due(&self) -> Vec<Report> {
+        let spokes = self.spokes.read();
+        let due = spokes.iter().filter(|(_, known)| match known.told {
+            Some((version, when)) => {
+                version != known.version || (known.sessions > 0 && when.elapsed() >= self.heartbeat / 2)
+            }
+            None => true,
+        });
+        let report = |(cluster, known): (&Uid, &Known)| {
+            let statuses = NodeStatuses { statuses: known.nodes.values().cloned().collect() };
+            Report {
+                cluster: *cluster,
+                version: known.version,
+                connected: known.sessions > 0,
+                silence: known.heard.map(|heard| heard.elapsed()).unwrap_or_default(),
+                received: known.received,
+                resumes: known.counters.resumes(),
+                resyncs: known.counters.snapshots(),
+                statuses: Some(statuses.encode_to_vec()),
+            }
+        };
+        due.map(report).collect()
+    }
+
+    /// The other hubs were told this.
+    pub fn told(&self, reports: &[Report]) {
+        let mut spokes = self.spokes.write();
+        for report in reports {
+            if let Some(known) = spokes.get_mut(&report.cluster) {
+                known.told = Some((report.version, Instant::now()));
+            }
+        }
+    }
+
+    /// Clusters, hubs and versions of which other hubs were heard.
+    #[must_use]
+    pub fn heard_elsewhere(&self) -> Vec<(Uid, Uid, u64)> {
+        self.elsewhere.read().known()
+    }
+
+    /// All that other hubs tell now.
+    pub fn hears(&self, published: Vec<Published>) {
+        let news = self.elsewhere.write().take(published);
+        if news {
+            self.tick();
+        }
     }
 
     fn view(&self, known: &Known) -> Spoke {
@@ -157,6 +232,7 @@ impl Live {
     fn update(&self, cluster: Uid, change: impl FnOnce(&mut Known)) {
         if let Some(spoke) = self.spokes.write().get_mut(&cluster) {
             spoke.heard = Some(Instant::now());
+            spoke.version += 1;
             change(spoke);
         }
         self.tick();
@@ -187,10 +263,25 @@ impl Connection {
         self.live.update(self.cluster, |spoke| spoke.received = revision);
     }
 
-    /// What its nodes say now; a node that is not named said nothing new.
+    /// What its nodes say now; a node that is not named said nothing new. Of so many nodes, and no more.
     pub fn statuses(&self, statuses: Vec<NodeStatus>) {
-        let named = statuses.into_iter().map(|status| (status.node.clone(), status));
-        self.live.update(self.cluster, |spoke| spoke.nodes.extend(named));
+        let mut left_out = 0_usize;
+        self.live.update(self.cluster, |spoke| {
+            for status in statuses {
+                let fits = spoke.nodes.len() < MOST_NODES || spoke.nodes.contains_key(&status.node);
+                if fits && Name::new(status.node.as_str()).is_ok() {
+                    spoke.nodes.insert(status.node.clone(), status);
+                } else {
+                    left_out += 1;
+                }
+            }
+        });
+        if left_out > 0 {
+            tracing::warn!(
+                cluster.uid = %self.cluster, left_out, limit = MOST_NODES,
+                "a cluster reports more nodes than are kept, or names that none can have: these statuses are not shown"
+            );
+        }
     }
 }
 
@@ -199,6 +290,7 @@ impl Drop for Connection {
         let mut spokes = self.live.spokes.write();
         if let Some(spoke) = spokes.get_mut(&self.cluster) {
             spoke.sessions = spoke.sessions.saturating_sub(1);
+            spoke.version += 1;
         }
         drop(spokes);
         self.live.tick();
@@ -206,49 +298,4 @@ impl Drop for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: Uid = Uid([7; 16]);
-
-    fn spoke(live: &Live) -> Spoke {
-        live.spokes().remove(&CLUSTER).unwrap()
-    }
-
-    #[test]
-    fn a_spoke_is_connected_while_one_of_its_sessions_lives() {
-        let live = Live::new(Duration::from_secs(10));
-        assert!(live.spokes().is_empty());
-        let first = live.join(CLUSTER);
-        let second = live.join(CLUSTER);
-        second.received(5);
-        second.statuses(vec![NodeStatus { node: "n1".into(), ..NodeStatus::default() }]);
-        drop(first);
-        assert!(spoke(&live).connected && spoke(&live).fresh);
-        drop(second);
-        let gone = spoke(&live);
-        assert!(!gone.connected && !gone.fresh);
-        assert_eq!((gone.received, gone.nodes.len()), (5, 1), "what it said is kept");
-    }
-
-    #[test]
-    fn changes_are_told() {
-        let live = Live::new(Duration::from_secs(10));
-        let changes = live.changes();
-        let connection = live.join(CLUSTER);
-        assert!(changes.has_changed().unwrap());
-        drop(connection);
-        live.forget(CLUSTER);
-        assert!(live.spokes().is_empty());
-    }
-
-    #[test]
-    fn a_flow_is_of_the_cluster_whose_certificate_brought_it() {
-        let live = Live::new(Duration::from_secs(10));
-        let mut flows = live.flows();
-        let lie = Flow { cluster: vec![9; 16].into(), ..Flow::default() };
-        live.report(CLUSTER, FlowBatch { flows: vec![lie], dropped: 3 });
-        assert_eq!(flows.try_recv().unwrap().cluster, CLUSTER.0.to_vec());
-        assert_eq!(live.lost(), 3);
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ mod document;
 mod postgres;
 mod sqlite;
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use axle_core::{
     log::{Epoch, Position, Record},
@@ -16,6 +16,18 @@ pub use backup::{backup, restore};
 pub use batch::Batch;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
+
+/// Records are read until so many bytes of them are: one may hold a whole cluster.
+const PAGE_BYTES: i64 = 16 << 20;
+
+/// The records after a revision, oldest first: so many, and those that begin within so many bytes.
+const AFTER: &str = "SELECT record FROM (SELECT revision, record, sum(length(record)) OVER (ORDER BY revision) \
+     - length(record) AS bytes FROM (SELECT revision, record FROM log WHERE revision > $1 ORDER BY revision \
+     LIMIT $2) AS page) AS sized WHERE bytes < $3 ORDER BY revision";
+/// The records before a revision, newest first, in the same way.
+const BEFORE: &str = "SELECT record FROM (SELECT revision, record, sum(length(record)) OVER (ORDER BY revision DESC) \
+     - length(record) AS bytes FROM (SELECT revision, record FROM log WHERE revision < $1 ORDER BY revision DESC \
+     LIMIT $2) AS page) AS sized WHERE bytes < $3 ORDER BY revision DESC";
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,10 +50,12 @@ pub struct Loaded {
     pub head: Position,
     /// Every object as it is there.
     pub objects: Vec<Object>,
-    /// The newest records, oldest first.
+    /// The newest records, oldest first: fewer than asked for where these are large.
     pub recent: Vec<Record>,
     /// How far each cluster's own log has been taken in.
     pub intakes: Vec<(Uid, Position)>,
+    /// Service addresses that were given up, and the revision that did.
+    pub given_up: Vec<(IpAddr, u64)>,
 }
 
 /// A join token as it is kept.
@@ -77,6 +91,38 @@ pub struct Answered {
     pub action: String,
 }
 
+/// What one hub hears of a spoke, for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The spoke's cluster.
+    pub cluster: Uid,
+    /// Moves whenever what is said here changes, but for the passing of time.
+    pub version: u64,
+    /// Whether its relay has a session with that hub.
+    pub connected: bool,
+    /// How long ago it was heard of.
+    pub silence: Duration,
+    /// The revision that its relay's copy has reached.
+    pub received: u64,
+    /// Sessions that resumed by revision.
+    pub resumes: u64,
+    /// Sessions that needed a snapshot.
+    pub resyncs: u64,
+    /// The message `axle.v1.NodeStatuses`; `None`, when read: as in the version that the reader has.
+    pub statuses: Option<Vec<u8>>,
+}
+
+/// What another hub published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Which process.
+    pub hub: Uid,
+    /// How long ago.
+    pub age: Duration,
+    /// What it said.
+    pub report: Report,
+}
+
 /// A database that holds one log. Every method is safe to call from several hubs at once.
 #[async_trait::async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync + 'static {
@@ -93,11 +139,18 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// was written.
     async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError>;
 
-    /// At most `limit` records after `revision`, oldest first.
+    /// At most `limit` records after `revision`, oldest first: fewer where these are large, but never none.
     async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
 
-    /// At most `limit` records before `revision`, newest first.
+    /// At most `limit` records before `revision`, newest first: fewer where these are large, but never none.
     async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
+
+    /// The oldest revision of which a record is kept.
+    async fn oldest(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Forgets records from before `since_ms` (milliseconds since 1970), at most `limit`, the oldest first and without a
+    /// gap; of the newest `keep` none. Says how many.
+    async fn forget(&self, since_ms: u64, keep: u64, limit: u32) -> Result<u64, StoreError>;
 
     /// What became of a request.
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError>;
@@ -115,6 +168,23 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
 
     /// Every enrolment.
     async fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError>;
+
+    /// Whether several hubs can be on it at once.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Tells other hubs what this one hears. Where only one hub can be, nothing is to be done.
+    async fn publish(&self, hub: Uid, reports: &[Report]) -> Result<(), StoreError> {
+        let _ = (hub, reports);
+        Ok(())
+    }
+
+    /// What hubs other than this one published last; `known` are the clusters, hubs and versions that it has read before.
+    async fn published(&self, hub: Uid, known: &[(Uid, Uid, u64)]) -> Result<Vec<Published>, StoreError> {
+        let _ = (hub, known);
+        Ok(Vec::new())
+    }
 
     /// Returns when another hub may have written. A hint: it may come late, often, or never.
     async fn changed(&self);
@@ -181,6 +251,27 @@ fn position(epoch: &[u8], revision: i64, hash: &[u8]) -> Result<Position, StoreE
         revision: unsigned(revision)?,
         hash: axle_core::log::Hash(exact("a hash", hash)?),
     })
+}
+
+/// An address out of its text.
+/// How far the oldest records, given with their times, are to be forgotten.
+fn forgettable(oldest: &[(u64, u64)], head: u64, since_ms: u64, keep: u64) -> Option<u64> {
+    let old = |(revision, time_ms): &&(u64, u64)| *time_ms < since_ms && revision.saturating_add(keep) <= head;
+    oldest.iter().take_while(old).last().map(|(revision, _)| *revision)
+}
+
+/// A revision and its time out of their columns.
+fn timed<'r, R>(row: &'r R) -> Result<(u64, u64), StoreError>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    Ok((unsigned(row.try_get(0)?)?, unsigned(row.try_get(1)?)?))
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("{text:?} is no address")))
 }
 
 fn unsigned(number: i64) -> Result<u64, StoreError> {

@@ -34,7 +34,7 @@ const QUEUE: usize = 4096;
 /// How often the store is asked for other hubs' revisions. Wake-ups make it faster; this makes it certain.
 const POLL: Duration = Duration::from_secs(1);
 /// Newest records kept at hand for readers that resume.
-const RECENT: u32 = 10_000;
+pub(crate) const RECENT: u32 = 10_000;
 /// For how long an unreachable store is asked what became of a write; those who wait for the write wait that long too.
 const RESOLVE: Duration = Duration::from_secs(10);
 
@@ -191,7 +191,11 @@ impl Task {
             let done = if decided.records.is_empty() {
                 Ok(true)
             } else {
-                self.store.append(from, &Batch::of(&decided.records)).await
+                let given_up = decided.undo.iter().zip(&decided.records);
+                let given_up =
+                    given_up.flat_map(|(undo, record)| undo.given_up().iter().map(|a| (*a, record.revision)));
+                let batch = Batch::of(&decided.records).giving_up(given_up);
+                self.store.append(from, &batch).await
             };
             match done {
                 Ok(true) => return self.commit(batch, decided),

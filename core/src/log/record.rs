@@ -1,7 +1,7 @@
 //! One entry of the log.
 use crate::{
     log::{Hash, Position, chain::Chain},
-    model::{Key, Object, Uid},
+    model::{Key, Kind, Object, Uid},
 };
 
 /// One change of one object: of an [`Object`], or of an [`Envelope`](crate::model::Envelope) on its way to become one.
@@ -86,6 +86,14 @@ impl Record {
         }
         self.hash = self.hash_after(before.hash);
         self
+    }
+
+    /// The cluster that leaves with this record.
+    pub(crate) fn removed_cluster(&self) -> Option<Uid> {
+        self.changes.iter().find_map(|change| match change {
+            Change::Delete { key, uid } if key.kind == Kind::Cluster => Some(*uid),
+            _ => None,
+        })
     }
 
     /// Where a log of this epoch stands after this record.

@@ -7,7 +7,9 @@ use super::{
     policy::port_protocol,
     reader::{At, Faults, Map},
 };
-use crate::model::{Affinity, Labels, Name, NamedPort, Namespace, PortTarget, Protocol, ServicePort};
+use crate::model::{
+    Affinity, Labels, MAX_SERVICE_PORTS, Name, NamedPort, Namespace, PortTarget, Protocol, ServicePort,
+};
 
 /// The label that names a namespace to selectors.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -218,6 +220,10 @@ fn named_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<NamedPort>> {
 
 fn service_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<ServicePort>> {
     let items = at.some_list("give the ports that clients use", faults)?;
+    if items.len() > MAX_SERVICE_PORTS {
+        at.invalid(format!("at most {MAX_SERVICE_PORTS} ports"), "split the service", faults);
+        return None;
+    }
     let many = items.len() > 1;
     let mut ports: Vec<ServicePort> = Vec::new();
     for item in items {

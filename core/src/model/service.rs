@@ -3,6 +3,9 @@ use std::net::IpAddr;
 
 use super::{Labels, Name, Protocol, Uid};
 
+/// The most ports of one service: every node of the fleet holds each of them, and clusters' ports are compared one by one.
+pub const MAX_SERVICE_PORTS: usize = 100;
+
 /// A service that one cluster offers to the fleet: definition and export in one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceExport {
@@ -14,7 +17,7 @@ pub struct ServiceExport {
     pub created_ms: u64,
     /// Which workloads of that namespace and cluster are its backends; an empty selector matches none.
     pub selector: Labels,
-    /// Its ports; at least one.
+    /// Its ports; at least one, at most [`MAX_SERVICE_PORTS`].
     pub ports: Vec<ServicePort>,
     /// Which backends a client of this cluster prefers.
     pub affinity: Affinity,

@@ -1,6 +1,6 @@
 //! What can be asked of the hub's state.
 use crate::{
-    log::{Delta, Record, Snapshot},
+    log::{Delta, Position, Record, Snapshot},
     model::{Cluster, Fleet, Name, Policy, Uid},
     refusal::Refusal,
 };
@@ -66,6 +66,8 @@ pub enum Command {
     TakeDelta {
         /// Whose log, from its certificate.
         cluster: Uid,
+        /// How far the session that brought it knows that log to be taken in; see [`State::intake`](super::State::intake).
+        after: Option<Position>,
         /// How.
         delta: Delta,
     },
@@ -73,6 +75,8 @@ pub enum Command {
     TakeSnapshot {
         /// Whose log, from its certificate.
         cluster: Uid,
+        /// As in [`TakeDelta`](Self::TakeDelta).
+        after: Option<Position>,
         /// All of it that can be read.
         snapshot: Snapshot,
         /// What of it cannot: it stays as it was.

@@ -1,8 +1,5 @@
 //! Changes being gathered for one record, seen over the state that they will change.
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::BTreeMap;
 
 use crate::{
     codec::Codec,
@@ -34,23 +31,14 @@ impl<'s> Draft<'s> {
         }
     }
 
+    /// Whether nothing changes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// The keys that change so far.
     pub(super) fn changed(&self, kind: Kind) -> impl Iterator<Item = &Key> + '_ {
         self.changes.keys().filter(move |key| key.kind == kind)
-    }
-
-    /// Every address that an import has, or had before this draft.
-    pub(super) fn addresses_in_use(&self) -> BTreeSet<IpAddr> {
-        let written = self.changes.values().filter_map(|change| match change {
-            Change::Put(object) => Some(object),
-            Change::Delete { .. } => None,
-        });
-        let imports = self.contents.list(Kind::ServiceImport).chain(written);
-        let vips = imports.filter_map(|object| match &*object.resource {
-            Resource::ServiceImport(import) => Some(&import.vips),
-            _ => None,
-        });
-        vips.flatten().copied().collect()
     }
 
     /// Writes a resource under its own name, keeping the uid of what is there. Returns its uid.
@@ -94,9 +82,6 @@ impl<'s> Draft<'s> {
     }
 
     pub(super) fn decided(self, request: &Request, refused: Vec<Refusal>, intake: Option<(Uid, Position)>) -> Decision {
-        if self.changes.is_empty() {
-            return Decision::Nothing { refused };
-        }
         let mut changes = Vec::with_capacity(self.changes.len());
         for (key, change) in self.changes {
             // A log that is loaded from its records knows an incarnation to be gone only if a record says so.

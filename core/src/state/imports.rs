@@ -1,7 +1,7 @@
 //! Exports of one name merge into an import, which keeps its addresses as long as it exists.
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
 };
 
 use ipnet::IpNet;
@@ -17,29 +17,37 @@ pub(super) const NO_ADDRESS: &str = "NoAddress";
 
 /// Brings the imports of every service whose exports change up to date.
 pub(super) fn merge(state: &State, draft: &mut Draft<'_>) {
-    let changed: BTreeSet<(String, Name)> =
-        draft.changed(Kind::ServiceExport).map(|key| (key.namespace.clone(), key.name.clone())).collect();
+    let mut changed: BTreeMap<(String, Name), BTreeSet<Uid>> = BTreeMap::new();
+    for key in draft.changed(Kind::ServiceExport) {
+        if let Scope::Cluster(cluster) = key.scope {
+            changed.entry((key.namespace.clone(), key.name.clone())).or_default().insert(cluster);
+        }
+    }
     if changed.is_empty() {
         return;
     }
     let clusters: BTreeMap<Uid, &Cluster> = state.clusters().collect();
-    for (namespace, name) in changed {
+    let mut given = HashSet::new();
+    for ((namespace, name), mut members) in changed {
         let key = |kind, scope| Key { kind, scope, namespace: namespace.clone(), name: name.clone() };
+        let import_key = key(Kind::ServiceImport, Scope::Fleet);
+        let mut held = Vec::new();
+        if let Some(Resource::ServiceImport(import)) = draft.get(&import_key).map(|object| &*object.resource) {
+            members.extend(&import.clusters);
+            held.clone_from(&import.vips);
+        }
         let mut exports: Vec<(Uid, &Cluster, ServiceExport)> = Vec::new();
-        for (uid, cluster) in &clusters {
-            let object = draft.get(&key(Kind::ServiceExport, Scope::Cluster(*uid)));
-            if let Some(Resource::ServiceExport(export)) = object.map(|object| &*object.resource) {
-                exports.push((*uid, cluster, export.clone()));
+        for uid in members {
+            let object = draft.get(&key(Kind::ServiceExport, Scope::Cluster(uid)));
+            if let (Some(cluster), Some(Resource::ServiceExport(export))) =
+                (clusters.get(&uid), object.map(|object| &*object.resource))
+            {
+                exports.push((uid, cluster, export.clone()));
             }
         }
-        let import_key = key(Kind::ServiceImport, Scope::Fleet);
         let Some((_, _, first)) = exports.first() else {
             draft.delete(&import_key);
             continue;
-        };
-        let held = match draft.get(&import_key).map(|object| &*object.resource) {
-            Some(Resource::ServiceImport(import)) => import.vips.clone(),
-            _ => Vec::new(),
         };
         let (namespace, name) = (first.namespace.clone(), first.name.clone());
         let offers: Vec<Exported<'_>> = exports
@@ -47,7 +55,7 @@ pub(super) fn merge(state: &State, draft: &mut Draft<'_>) {
             .map(|(cluster, of, export)| Exported { cluster: *cluster, cluster_name: &of.name, export })
             .collect();
         let merged = merge_exports(&offers);
-        let (vips, missing) = addresses(state, draft, &held, &namespace, &name);
+        let (vips, missing) = addresses(state, &mut given, &held, &format!("{namespace}/{name}"));
         let mut conflicts = merged.conflicts;
         if let (Some(range), Some(cluster)) = (missing, merged.clusters.first()) {
             let message = format!("every address of {range} is in use: give the fleet a larger range");
@@ -59,56 +67,21 @@ pub(super) fn merge(state: &State, draft: &mut Draft<'_>) {
 }
 
 /// The import's addresses: those it has, and one of each family that it lacks. Also a range that is used up.
-fn addresses(
-    state: &State,
-    draft: &Draft<'_>,
-    held: &[IpAddr],
-    namespace: &Name,
-    name: &Name,
-) -> (Vec<IpAddr>, Option<IpNet>) {
+fn addresses(state: &State, given: &mut HashSet<IpAddr>, held: &[IpAddr], name: &str) -> (Vec<IpAddr>, Option<IpNet>) {
     let Some(fleet) = state.fleet() else { return (held.to_vec(), None) };
     let (mut vips, mut missing) = (Vec::with_capacity(2), None);
-    let mut used = None;
     for range in [IpNet::V4(fleet.vip4), IpNet::V6(fleet.vip6)] {
         if let Some(address) = held.iter().find(|address| range.contains(*address)) {
             vips.push(*address);
             continue;
         }
-        let used = used.get_or_insert_with(|| draft.addresses_in_use());
-        match free(range, used, &state.retired, &format!("{namespace}/{name}")) {
-            Some(address) => vips.push(address),
+        match state.addresses.free(range, given, name) {
+            Some(address) => {
+                given.insert(address);
+                vips.push(address);
+            }
             None => missing = Some(range),
         }
     }
     (vips, missing)
-}
-
-/// A free address of the range: the first from a place that the name decides, so that which one it is does not depend on
-/// the order in which services came; one that was given up lately only if there is no other.
-fn free(
-    range: IpNet,
-    used: &BTreeSet<IpAddr>,
-    retired: &std::collections::VecDeque<IpAddr>,
-    name: &str,
-) -> Option<IpAddr> {
-    let (base, bits) = match range {
-        IpNet::V4(range) => (u128::from(u32::from(range.network())), 32 - range.prefix_len()),
-        IpNet::V6(range) => (u128::from(range.network()), 128 - range.prefix_len()),
-    };
-    // Neither the network's own address nor the last one, which is a broadcast address in IPv4.
-    let count = (1_u128 << bits.min(64)).checked_sub(2).filter(|count| *count > 0)?;
-    let at = |offset: u128| {
-        let number = base + 1 + offset % count;
-        match range {
-            IpNet::V4(_) => u32::try_from(number).ok().map(|number| IpAddr::V4(Ipv4Addr::from(number))),
-            IpNet::V6(_) => Some(IpAddr::V6(Ipv6Addr::from(number))),
-        }
-    };
-    let mut hash = [0; 8];
-    blake3::Hasher::new_derive_key("axle service address v1").update(name.as_bytes()).finalize_xof().fill(&mut hash);
-    let start = u128::from(u64::from_le_bytes(hash));
-    // Of one more candidate than there are taken ones, one is free.
-    let tries = count.min((used.len() + retired.len() + 1) as u128);
-    let fresh = (0..tries).filter_map(|i| at(start + i)).find(|a| !used.contains(a) && !retired.contains(a));
-    fresh.or_else(|| retired.iter().find(|address| range.contains(*address) && !used.contains(*address)).copied())
 }

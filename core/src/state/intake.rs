@@ -1,28 +1,36 @@
 //! What a cluster says of itself.
 use std::{collections::HashMap, net::IpAddr};
 
-use ipnet::IpNet;
-
 use crate::{
-    log::{Change, Delta, Snapshot},
-    model::{Cluster, Fleet, Key, Kind, Name, Object, Resource, Uid},
+    log::{Change, Delta, Position, Snapshot},
+    model::{Cluster, Key, Kind, MAX_SERVICE_PORTS, Name, Object, Resource, Uid},
     refusal::{Refusal, code},
-    state::{Draft, Owner, Rejection, State, policies},
+    state::{Draft, Owner, Rejection, State, claims::range_of_others, policies},
 };
 
-pub(super) fn delta(state: &State, draft: &mut Draft<'_>, uid: Uid, delta: &Delta) -> Result<Vec<Refusal>, Rejection> {
+/// The most bytes of one object: each is held by every hub, relay and node of the fleet.
+const MAX_OBJECT: usize = 1 << 20;
+
+pub(super) fn delta(
+    state: &State,
+    draft: &mut Draft<'_>,
+    (uid, after): (Uid, Option<Position>),
+    delta: &Delta,
+) -> Result<Vec<Refusal>, Rejection> {
     let cluster = member(state, uid)?;
+    goes_on(state, uid, after)?;
     Ok(take(state, draft, (uid, cluster), &delta.changes))
 }
 
 pub(super) fn snapshot(
     state: &State,
     draft: &mut Draft<'_>,
-    uid: Uid,
+    (uid, after): (Uid, Option<Position>),
     snapshot: &Snapshot,
     kept: &[Refusal],
 ) -> Result<Vec<Refusal>, Rejection> {
     let cluster = member(state, uid)?;
+    goes_on(state, uid, after)?;
     let changes = Owner::Cluster(uid).sweep(&snapshot.objects, kept, state.contents());
     Ok(take(state, draft, (uid, cluster), &changes))
 }
@@ -38,17 +46,38 @@ fn member(state: &State, uid: Uid) -> Result<&Cluster, Rejection> {
     })
 }
 
+/// Of a session that was replaced, perhaps on another hub, something may still be under way: it is older than what the
+/// newer session brought, and must not be taken after it.
+fn goes_on(state: &State, uid: Uid, after: Option<Position>) -> Result<(), Rejection> {
+    let taken = state.intake(uid);
+    if taken == after {
+        return Ok(());
+    }
+    let at = |place: Option<Position>| place.map_or("nothing".into(), |place| format!("revision {}", place.revision));
+    Err(Rejection::conflict("session_replaced", "cluster").because(
+        format!("what follows on {} of its log", at(after)),
+        format!("what follows on {}, which is taken in", at(taken)),
+        "a newer session of this cluster has gone on: reconnect, and resume from there",
+    ))
+}
+
 fn take(state: &State, draft: &mut Draft<'_>, (uid, cluster): (Uid, &Cluster), changes: &[Change]) -> Vec<Refusal> {
     let owner = Owner::Cluster(uid);
     let mut refused = Vec::new();
     let mut endpoints = HashMap::new();
+    let mut share = state.shares.of_cluster(uid);
     for change in changes {
         let checked = owner.allows(change, state.contents()).and_then(|()| match change {
             Change::Put(object) => {
                 one_of_its_uid(state, &mut endpoints, object)?;
-                fits(state, (uid, cluster), object)
+                fits(state, (uid, cluster), object)?;
+                let replaced = share.replace(draft.get(&object.key), Some(object));
+                replaced.map_err(|message| refusal(object, code::TOO_MUCH, message))
             }
-            Change::Delete { .. } => Ok(()),
+            Change::Delete { key, uid } => {
+                share.replace(draft.get(key).filter(|there| there.uid == *uid), None).unwrap_or_default();
+                Ok(())
+            }
         });
         match (checked, change) {
             (Err(refusal), _) => refused.push(refusal),
@@ -78,7 +107,7 @@ fn one_of_its_uid<'c>(
         return Ok(());
     }
     let another = |there: &Key| there != key;
-    if state.endpoints.get(&key.name).is_some_and(another) || taken.insert(&key.name, key).is_some_and(another) {
+    if state.endpoints.another(key).is_some() || taken.insert(&key.name, key).is_some_and(another) {
         let message = format!("the uid {} is another endpoint's; wanted one that was never used", key.name);
         return Err(refusal(object, code::FOREIGN_OBJECT, message));
     }
@@ -89,25 +118,15 @@ fn refusal(object: &Object, code: &str, message: String) -> Refusal {
     Refusal { key: object.key.clone(), revision: object.revision, code: code.into(), message }
 }
 
-/// Whose range an address is in, if it is one that a node of this cluster cannot have: with it, the node would stand
-/// between policy and another cluster's workloads.
-fn range_of_others(state: &State, own: Uid, address: IpAddr) -> Option<String> {
-    let service =
-        |fleet: &Fleet| IpNet::from(fleet.vip4).contains(&address) || IpNet::from(fleet.vip6).contains(&address);
-    if state.fleet().is_some_and(service) {
-        return Some("the fleet's services".into());
-    }
-    let other = state
-        .clusters()
-        .find(|(uid, cluster)| *uid != own && cluster.prefixes.iter().any(|prefix| prefix.contains(&address)));
-    other.map(|(_, cluster)| format!("cluster {}", cluster.name))
-}
-
 fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Result<(), Refusal> {
     let refuse = |code, message| Err(refusal(object, code, message));
+    if object.payload.len() > MAX_OBJECT {
+        let message = format!("it has {} bytes; wanted at most {MAX_OBJECT}", object.payload.len());
+        return refuse(code::INVALID_OBJECT, message);
+    }
     match &*object.resource {
         Resource::Node(node) => {
-            let others = |address: &IpAddr| Some((*address, range_of_others(state, uid, *address)?));
+            let others = |address: &IpAddr| Some((*address, range_of_others(state.contents(), uid, *address)?));
             match node.addresses.iter().find_map(others) {
                 None => Ok(()),
                 Some((address, whose)) => refuse(
@@ -139,6 +158,10 @@ fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Resu
                 format!("it selects on the label {key:?}, which is not part of any identity in this fleet"),
             ),
         },
+        Resource::ServiceExport(export) if export.ports.len() > MAX_SERVICE_PORTS => refuse(
+            code::INVALID_OBJECT,
+            format!("it has {} ports; wanted at most {MAX_SERVICE_PORTS}: split the service", export.ports.len()),
+        ),
         _ => Ok(()),
     }
 }

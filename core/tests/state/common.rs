@@ -1,4 +1,6 @@
 //! A hub in a test: commands in, records kept.
+use std::net::IpAddr;
+
 use axle_core::{
     log::{Change, Delta, Position, Record},
     model::{
@@ -13,6 +15,8 @@ use axle_proto::convert::{Wire, object};
 pub(crate) struct Hub {
     pub(crate) state: State,
     pub(crate) records: Vec<Record>,
+    /// The service addresses that were given up, and when.
+    pub(crate) given_up: Vec<(IpAddr, u64)>,
     requests: u64,
     /// Where each spoke's own log stands.
     spoke: std::collections::BTreeMap<Uid, Position>,
@@ -31,7 +35,7 @@ impl Hub {
             excluded_label_keys: vec!["pod-template-hash".into()],
         };
         let state = State::new(Uid([1; 16]));
-        let mut hub = Self { state, records: vec![], requests: 0, spoke: Default::default() };
+        let mut hub = Self { state, records: vec![], given_up: vec![], requests: 0, spoke: Default::default() };
         hub.write(Command::Begin { fleet }).unwrap();
         hub
     }
@@ -47,7 +51,8 @@ impl Hub {
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Decision, Rejection> {
         let decision = self.state.decide(request, &Wire)?;
         if let Decision::Write { record, .. } = &decision {
-            let _ = self.state.apply(record).expect("the decided record is the next");
+            let undo = self.state.apply(record).expect("the decided record is the next");
+            self.given_up.extend(undo.given_up().iter().map(|address| (*address, record.revision)));
             self.records.push(record.clone());
         }
         Ok(decision)
@@ -75,9 +80,14 @@ impl Hub {
         delta
     }
 
+    /// The next delta, as the cluster's one session brings it.
+    pub(crate) fn next(&mut self, cluster: Uid, changes: Vec<Change>) -> Command {
+        Command::TakeDelta { cluster, after: self.state.intake(cluster), delta: self.delta(cluster, changes) }
+    }
+
     pub(crate) fn take(&mut self, cluster: Uid, changes: Vec<Change>) -> Vec<Refusal> {
-        let delta = self.delta(cluster, changes);
-        self.write(Command::TakeDelta { cluster, delta }).unwrap()
+        let command = self.next(cluster, changes);
+        self.write(command).unwrap()
     }
 
     pub(crate) fn keys(&self, kind: Kind) -> Vec<String> {

@@ -105,7 +105,8 @@ fn a_full_account_sweeps_only_what_its_owner_owns() {
     // A newer version of one cannot be read: it stays as it was.
     let unread = endpoint(berlin, 5, "n1", "10.1.0.5");
     let refused = Refusal { key: unread.key, revision: 9, code: code::UNKNOWN_FEATURE.into(), message: String::new() };
-    hub.write(Command::TakeSnapshot { cluster: berlin, snapshot, refused: vec![refused] }).unwrap();
+    let after = hub.state.intake(berlin);
+    hub.write(Command::TakeSnapshot { cluster: berlin, after, snapshot, refused: vec![refused] }).unwrap();
     let mut left: Vec<u8> = hub.state.list(Kind::Endpoint).map(|object| object.uid.0[0]).collect();
     left.sort_unstable();
     assert_eq!((left, hub.state.list(Kind::Node).count()), (vec![3, 4, 5], 0));
@@ -115,19 +116,22 @@ fn a_full_account_sweeps_only_what_its_owner_owns() {
 }
 
 #[test]
-fn what_a_cluster_already_said_makes_no_revision() {
+fn what_a_cluster_already_said_moves_its_intake_alone() {
     let (mut hub, berlin, _) = two();
     let web = endpoint(berlin, 1, "n1", "10.1.0.1");
     hub.take(berlin, vec![put(web.clone())]);
-    let held = hub.state.intake(berlin).unwrap();
     let mut later: Object = web.clone();
     later.revision = 99;
     for changes in [vec![], vec![put(later)], vec![gone(&endpoint(berlin, 2, "n1", "10.1.0.2"))]] {
-        let delta = hub.delta(berlin, changes);
-        let request = hub.request(Command::TakeDelta { cluster: berlin, delta });
-        assert_eq!(hub.ask(&request), Ok(Decision::Nothing { refused: vec![] }));
+        assert_eq!(hub.take(berlin, changes), []);
+        assert!(hub.records.last().unwrap().changes.is_empty());
     }
-    assert_eq!(hub.state.intake(berlin), Some(held));
+    let at = hub.state.intake(berlin).unwrap();
+    assert_eq!(at.revision, 4);
+    // The same place once more is nothing at all.
+    let snapshot = Snapshot { at, objects: vec![web.clone()], origin: None };
+    let request = hub.request(Command::TakeSnapshot { cluster: berlin, after: Some(at), snapshot, refused: vec![] });
+    assert_eq!(hub.ask(&request), Ok(Decision::Nothing { refused: vec![] }));
     hub.take(berlin, vec![gone(&web)]);
     assert_eq!(hub.state.list(Kind::Endpoint).count(), 0);
 }
@@ -136,8 +140,8 @@ fn what_a_cluster_already_said_makes_no_revision() {
 fn a_removed_clusters_spoke_is_refused() {
     let (mut hub, berlin, _) = two();
     hub.write(Command::RemoveCluster { name: name("berlin") }).unwrap();
-    let delta = hub.delta(berlin, vec![]);
-    let error = hub.write(Command::TakeDelta { cluster: berlin, delta }).unwrap_err();
+    let command = hub.next(berlin, vec![]);
+    let error = hub.write(command).unwrap_err();
     assert_eq!(error.code, "unknown_cluster");
 }
 

@@ -41,8 +41,7 @@ fn command(hub: &mut Hub, act: &Act) -> Option<Command> {
     let named = |c: u8| name(&format!("c{c}"));
     let take = |hub: &mut Hub, c: u8, changes: &dyn Fn(Uid) -> Vec<axle_core::log::Change>| {
         let (cluster, _) = hub.state.cluster(&named(c))?;
-        let delta = hub.delta(cluster, changes(cluster));
-        Some(Command::TakeDelta { cluster, delta })
+        Some(hub.next(cluster, changes(cluster)))
     };
     match *act {
         Act::Add(c) => Some(Command::AddCluster { cluster: cluster(&format!("c{c}"), &[&format!("10.{c}.0.0/16")]) }),
@@ -96,8 +95,23 @@ proptest! {
         prop_assert_eq!(objects(&replayed), objects(&hub.state));
         prop_assert_eq!(replayed.position(), hub.state.position());
 
-        let recent = &hub.records[hub.records.len().saturating_sub(recent)..];
-        let loaded = State::load(hub.state.position(), objects(&hub.state), BTreeMap::new(), recent);
+        let recent = &hub.records.clone()[hub.records.len().saturating_sub(recent)..];
+        let clusters: Vec<Uid> = hub.state.clusters().map(|(uid, _)| uid).collect();
+        let intakes = clusters.iter().filter_map(|uid| Some((*uid, hub.state.intake(*uid)?))).collect();
+        let loaded = State::load(hub.state.position(), objects(&hub.state), intakes, &hub.given_up, recent);
+        for cluster in clusters {
+            let own: Vec<usize> = hub.state.contents().iter()
+                .filter(|object| object.key.scope == axle_core::model::Scope::Cluster(cluster))
+                .map(|object| object.payload.len()).collect();
+            let share = (own.len(), own.iter().sum());
+            prop_assert_eq!((hub.state.share(cluster), loaded.share(cluster)), (share, share));
+            prop_assert_eq!(replayed.share(cluster), share);
+            let exports = (3..6).map(|s| put(export(cluster, &format!("s{s}"), 1, 80))).collect();
+            let command = hub.next(cluster, exports);
+            let request = hub.request(command);
+            let wire = &axle_proto::convert::Wire;
+            prop_assert_eq!(loaded.decide(&request, wire), hub.state.decide(&request, wire), "addresses rest as before");
+        }
         let epoch = hub.state.position().epoch;
         for record in recent {
             let place = record.position(epoch);

@@ -1,6 +1,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::common::{Hub, export, gone, put};
+use axle_core::{
+    model::{Resource, ServicePort},
+    refusal::code,
+};
+use axle_proto::convert::object;
+
+use super::common::{Hub, endpoint, export, gone, put};
 
 fn fleet(services: u8) -> (Hub, axle_core::model::Uid, axle_core::model::Uid) {
     let mut hub = Hub::new();
@@ -55,6 +61,31 @@ fn addresses_are_never_shared_and_not_reused_while_there_are_others() {
     }
     hub.take(berlin, vec![put(export(berlin, "t3", 1, 80))]);
     assert!(vips(&hub, "t3").contains(&given_up[0]), "no other is left");
+}
+
+#[test]
+fn a_service_of_too_many_ports_is_refused_and_keeps_what_it_had() {
+    let (mut hub, berlin, _) = fleet(1);
+    let mut many = export(berlin, "s0", 1, 80);
+    let Resource::ServiceExport(mut one) = (*many.resource).clone() else { unreachable!("it is an export") };
+    let port = one.ports[0].clone();
+    one.ports = (1..=101).map(|n| ServicePort { name: format!("p{n}"), port: n, ..port.clone() }).collect();
+    many = object(Resource::ServiceExport(one), many.key.scope, many.uid, 2);
+    let refused = hub.take(berlin, vec![put(many)]);
+    assert_eq!(refused[0].code, code::INVALID_OBJECT);
+    assert!(refused[0].message.contains("101 ports") && refused[0].message.contains("at most 100"), "{}", refused[0]);
+    assert_eq!(hub.import("shop", "s0").unwrap().ports.len(), 1);
+}
+
+#[test]
+fn an_object_as_large_as_a_log_is_refused() {
+    let (mut hub, berlin, _) = fleet(0);
+    let mut large = endpoint(berlin, 1, "n1", "10.1.0.1");
+    let Resource::Endpoint(mut one) = (*large.resource).clone() else { unreachable!("it is an endpoint") };
+    one.labels.insert("note".into(), "x".repeat(1 << 20));
+    large = object(Resource::Endpoint(one), large.key.scope, large.uid, 1);
+    let refused = hub.take(berlin, vec![put(large)]);
+    assert!(refused[0].code == code::INVALID_OBJECT && refused[0].message.contains("1048576"), "{}", refused[0]);
 }
 
 #[test]

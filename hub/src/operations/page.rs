@@ -125,7 +125,8 @@ pub(super) fn name(field: &str, text: &str, violations: &mut Vec<Violation>) -> 
         Ok(name) => Some(name),
         Err(invalid) => {
             let want = "an RFC 1123 name: lower-case letters, digits, '-' and '.', 1 to 253 characters";
-            let got = format!("{:?} ({})", invalid.got, invalid.why);
+            // The reason first: what is echoed is cut.
+            let got = format!("{}: {:?}", invalid.why, invalid.got);
             violations.push(Violation::new("invalid_name", field, &got, want, "choose a name that fits"));
             None
         }

@@ -92,10 +92,11 @@ impl Problem {
     /// What was asked for does not exist.
     #[must_use]
     pub fn not_found(what: &str, name: &str, fix: &str) -> Self {
-        let violation = Violation::new("not_found", what, name, &format!("the name of a {what}"), fix);
+        let code = format!("unknown_{what}");
+        let violation = Violation::new(&code, what, name, &format!("the name of a {what}"), fix);
         Self {
             kind: Kind::NotFound,
-            code: "not_found".into(),
+            code,
             detail: format!("there is no {what} {:?}", printable(name)),
             violations: vec![violation],
         }

@@ -1,5 +1,5 @@
 //! How the fleet is.
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axle_core::{
     log::Position,
@@ -25,6 +25,10 @@ impl Operations {
     pub fn status(&self) -> FleetStatus {
         let mut spokes = self.live.spokes();
         let (head, names, known) = self.read(|state| (state.position(), cluster_names(state), nodes(state)));
+        // Of a node that was removed something may still be said: what counts is the log.
+        for (cluster, spoke) in &mut spokes {
+            spoke.nodes.retain(|node, _| known.contains(&(*cluster, node.clone())));
+        }
         for (cluster, node) in known {
             // A node that has not reported is shown too: nobody knows what its kernel holds.
             let silent = || NodeStatus { node: node.clone(), ..NodeStatus::default() };
@@ -72,7 +76,7 @@ impl Operations {
     }
 }
 
-fn nodes(state: &State) -> Vec<(Uid, String)> {
+fn nodes(state: &State) -> BTreeSet<(Uid, String)> {
     let of_cluster = |object: &Object| match object.key.scope {
         Scope::Cluster(uid) => Some((uid, object.key.name.to_string())),
         Scope::Fleet => None,

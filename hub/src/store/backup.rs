@@ -18,7 +18,7 @@ enum Column {
 }
 
 /// The tables and columns of a store; both databases have the same.
-const TABLES: [(&str, &[(&str, Column)]); 7] = {
+const TABLES: [(&str, &[(&str, Column)]); 8] = {
     use Column::{Bytes, Json, Number, Text};
     [
         ("head", &[("one", Number), ("epoch", Bytes), ("revision", Number), ("hash", Bytes)]),
@@ -52,6 +52,7 @@ const TABLES: [(&str, &[(&str, Column)]); 7] = {
         ("secrets", &[("name", Text), ("value", Text)]),
         ("join_tokens", &[("digest", Bytes), ("cluster", Bytes), ("expires_ms", Number), ("creator", Text)]),
         ("enrolments", &[("cluster", Bytes), ("relay_key", Bytes), ("enrolled_ms", Number)]),
+        ("resting_addresses", &[("address", Text), ("revision", Number)]),
     ]
 };
 

@@ -1,5 +1,5 @@
 //! What one append writes.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use axle_core::{
     log::{Change, Hash, Position, Record},
@@ -19,6 +19,8 @@ pub struct Batch {
     pub(super) intakes: BTreeMap<Uid, Position>,
     /// Clusters that are no more: nobody may join or speak for them.
     pub(super) removed: Vec<Uid>,
+    /// Service addresses that rest from these revisions on.
+    pub(super) given_up: Vec<(IpAddr, u64)>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,13 @@ impl Batch {
             batch.intakes.remove(cluster);
         }
         batch
+    }
+
+    /// The same, and these service addresses are given up by it, each by that revision.
+    #[must_use]
+    pub fn giving_up(mut self, addresses: impl IntoIterator<Item = (IpAddr, u64)>) -> Self {
+        self.given_up.extend(addresses);
+        self
     }
 
     fn change(&mut self, change: &Change) {

@@ -1,9 +1,12 @@
 //! The log in Postgres, for several hubs.
-use std::{path::Path, sync::Arc, time::Duration};
+mod reports;
+
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Epoch, Position, Record},
     model::Uid,
+    state::RESTING,
 };
 use sqlx::{
     PgPool, Postgres, Row, Transaction,
@@ -12,9 +15,9 @@ use sqlx::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    Answered, Batch, Enrolment, Loaded, Store, StoreError, TokenRow,
+    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, Published, Report, Store, StoreError, TokenRow,
     batch::{Columns, Last, LogRow, cluster_column, record},
-    exact, migrating, position, signed, unsigned,
+    exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
 };
 
 /// The store in a Postgres database.
@@ -110,12 +113,13 @@ impl Store for PostgresStore {
         let sql = "SELECT kind::int8, cluster, namespace, name, uid, revision, features, payload FROM objects";
         let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
         let objects = rows.iter().map(|row| columns_of(row)?.object()).collect::<Result<_, _>>()?;
-        let sql = "SELECT record FROM log ORDER BY revision DESC LIMIT $1";
-        let mut recent = records_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
+        let mut recent = records(&mut *tx, BEFORE, u64::MAX, recent).await?;
         recent.reverse();
         let rows = sqlx::query("SELECT cluster, epoch, revision, hash FROM intakes").fetch_all(&mut *tx).await?;
         let intakes = rows.iter().map(intake_of).collect::<Result<_, _>>()?;
-        Ok(Loaded { head, objects, recent, intakes })
+        let sql = "SELECT address, revision FROM resting_addresses";
+        let given_up = sqlx::query(sql).fetch_all(&mut *tx).await?.iter().map(resting_of).collect::<Result<_, _>>()?;
+        Ok(Loaded { head, objects, recent, intakes, given_up })
     }
 
     async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError> {
@@ -139,6 +143,7 @@ impl Store for PostgresStore {
         }
         write_objects(&mut tx, batch).await?;
         write_clusters(&mut tx, batch).await?;
+        write_resting(&mut tx, batch).await?;
         tx.commit().await?;
         // Apart from the commit, which it must not slow down: notifying commits one at a time in the whole server.
         let told = sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&self.pool).await;
@@ -149,13 +154,26 @@ impl Store for PostgresStore {
     }
 
     async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT record FROM log WHERE revision > $1 ORDER BY revision LIMIT $2";
-        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records(&self.pool, AFTER, revision, limit).await
     }
 
     async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT record FROM log WHERE revision < $1 ORDER BY revision DESC LIMIT $2";
-        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records(&self.pool, BEFORE, revision, limit).await
+    }
+
+    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT min(revision) FROM log").fetch_one(&self.pool).await?;
+        row.try_get::<Option<i64>, _>(0)?.map(unsigned).transpose()
+    }
+
+    async fn forget(&self, since_ms: u64, keep: u64, limit: u32) -> Result<u64, StoreError> {
+        let Some(head) = self.head().await? else { return Ok(0) };
+        let sql = "SELECT revision, time_ms FROM log ORDER BY revision LIMIT $1";
+        let rows = sqlx::query(sql).bind(i64::from(limit)).fetch_all(&self.pool).await?;
+        let oldest = rows.iter().map(timed).collect::<Result<Vec<_>, _>>()?;
+        let Some(last) = forgettable(&oldest, head.revision, since_ms, keep) else { return Ok(0) };
+        let sql = "DELETE FROM log WHERE revision <= $1";
+        Ok(sqlx::query(sql).bind(signed(last)).execute(&self.pool).await?.rows_affected())
     }
 
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {
@@ -210,6 +228,18 @@ impl Store for PostgresStore {
     async fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError> {
         let sql = "SELECT cluster, relay_key, enrolled_ms FROM enrolments";
         sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(enrolment_of).collect()
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    async fn publish(&self, hub: Uid, reports: &[Report]) -> Result<(), StoreError> {
+        reports::publish(&self.pool, hub, reports).await
+    }
+
+    async fn published(&self, hub: Uid, known: &[(Uid, Uid, u64)]) -> Result<Vec<Published>, StoreError> {
+        reports::published(&self.pool, hub, known).await
     }
 
     async fn changed(&self) {
@@ -294,11 +324,37 @@ async fn write_clusters(tx: &mut Transaction<'static, Postgres>, batch: &Batch) 
             "DELETE FROM intakes WHERE cluster = $1",
             "DELETE FROM join_tokens WHERE cluster = $1",
             "DELETE FROM enrolments WHERE cluster = $1",
+            "DELETE FROM reports WHERE cluster = $1",
         ] {
             sqlx::query(sql).bind(cluster.0.to_vec()).execute(&mut **tx).await?;
         }
     }
     Ok(())
+}
+
+async fn write_resting(tx: &mut Transaction<'static, Postgres>, batch: &Batch) -> Result<(), StoreError> {
+    for (address, revision) in &batch.given_up {
+        let sql = "INSERT INTO resting_addresses VALUES ($1, $2) \
+                   ON CONFLICT (address) DO UPDATE SET revision = excluded.revision";
+        sqlx::query(sql).bind(address.to_string()).bind(signed(*revision)).execute(&mut **tx).await?;
+    }
+    if !batch.given_up.is_empty() {
+        let sql = "DELETE FROM resting_addresses WHERE address NOT IN \
+                   (SELECT address FROM resting_addresses ORDER BY revision DESC, address DESC LIMIT $1)";
+        sqlx::query(sql).bind(signed(RESTING as u64)).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Records on one side of a revision: at most `limit`, and those that begin within the first [`PAGE_BYTES`].
+async fn records<'e>(
+    executor: impl sqlx::Executor<'e, Database = Postgres>,
+    sql: &'static str,
+    revision: u64,
+    limit: u32,
+) -> Result<Vec<Record>, StoreError> {
+    let query = sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).bind(PAGE_BYTES);
+    records_of(&query.fetch_all(executor).await?)
 }
 
 fn head_of(row: &PgRow) -> Result<Position, StoreError> {
@@ -307,6 +363,10 @@ fn head_of(row: &PgRow) -> Result<Position, StoreError> {
 
 fn intake_of(row: &PgRow) -> Result<(Uid, Position), StoreError> {
     Ok((Uid(exact("a uid", row.try_get(0)?)?), position(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?))
+}
+
+fn resting_of(row: &PgRow) -> Result<(IpAddr, u64), StoreError> {
+    Ok((ip_address(row.try_get(0)?)?, unsigned(row.try_get(1)?)?))
 }
 
 fn enrolment_of(row: &PgRow) -> Result<Enrolment, StoreError> {

@@ -1,9 +1,10 @@
 //! The log in one file, for one hub.
-use std::{os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+use std::{net::IpAddr, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 use axle_core::{
     log::{Epoch, Position, Record},
     model::Uid,
+    state::RESTING,
 };
 use sqlx::{
     Row, Sqlite, SqlitePool, Transaction,
@@ -11,9 +12,9 @@ use sqlx::{
 };
 
 use super::{
-    Answered, Batch, Enrolment, Loaded, Store, StoreError, TokenRow,
+    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, Store, StoreError, TokenRow,
     batch::{Columns, Last, LogRow, cluster_column, record},
-    exact, migrating, position, signed, unsigned,
+    exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
 };
 
 /// The store in an SQLite file.
@@ -90,12 +91,13 @@ impl Store for SqliteStore {
         let sql = "SELECT kind, cluster, namespace, name, uid, revision, features, payload FROM objects";
         let rows = sqlx::query(sql).fetch_all(&mut *tx).await?;
         let objects = rows.iter().map(|row| columns_of(row)?.object()).collect::<Result<_, _>>()?;
-        let sql = "SELECT record FROM log ORDER BY revision DESC LIMIT ?1";
-        let mut recent = records_of(&sqlx::query(sql).bind(i64::from(recent)).fetch_all(&mut *tx).await?)?;
+        let mut recent = records(&mut *tx, BEFORE, u64::MAX, recent).await?;
         recent.reverse();
         let rows = sqlx::query("SELECT cluster, epoch, revision, hash FROM intakes").fetch_all(&mut *tx).await?;
         let intakes = rows.iter().map(intake_of).collect::<Result<_, _>>()?;
-        Ok(Loaded { head, objects, recent, intakes })
+        let sql = "SELECT address, revision FROM resting_addresses";
+        let given_up = sqlx::query(sql).fetch_all(&mut *tx).await?.iter().map(resting_of).collect::<Result<_, _>>()?;
+        Ok(Loaded { head, objects, recent, intakes, given_up })
     }
 
     async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError> {
@@ -120,18 +122,32 @@ impl Store for SqliteStore {
             }
         }
         write_objects(&mut tx, batch).await?;
+        write_resting(&mut tx, batch).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT record FROM log WHERE revision > ?1 ORDER BY revision LIMIT ?2";
-        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records(&self.pool, AFTER, revision, limit).await
     }
 
     async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let sql = "SELECT record FROM log WHERE revision < ?1 ORDER BY revision DESC LIMIT ?2";
-        records_of(&sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+        records(&self.pool, BEFORE, revision, limit).await
+    }
+
+    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT min(revision) FROM log").fetch_one(&self.pool).await?;
+        row.try_get::<Option<i64>, _>(0)?.map(unsigned).transpose()
+    }
+
+    async fn forget(&self, since_ms: u64, keep: u64, limit: u32) -> Result<u64, StoreError> {
+        let Some(head) = self.head().await? else { return Ok(0) };
+        let sql = "SELECT revision, time_ms FROM log ORDER BY revision LIMIT ?1";
+        let rows = sqlx::query(sql).bind(i64::from(limit)).fetch_all(&self.pool).await?;
+        let oldest = rows.iter().map(timed).collect::<Result<Vec<_>, _>>()?;
+        let Some(last) = forgettable(&oldest, head.revision, since_ms, keep) else { return Ok(0) };
+        let sql = "DELETE FROM log WHERE revision <= ?1";
+        Ok(sqlx::query(sql).bind(signed(last)).execute(&self.pool).await?.rows_affected())
     }
 
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {
@@ -264,12 +280,41 @@ async fn write_objects(tx: &mut Transaction<'static, Sqlite>, batch: &Batch) -> 
     Ok(())
 }
 
+async fn write_resting(tx: &mut Transaction<'static, Sqlite>, batch: &Batch) -> Result<(), StoreError> {
+    for (address, revision) in &batch.given_up {
+        let sql = "INSERT INTO resting_addresses VALUES (?1, ?2) \
+                   ON CONFLICT (address) DO UPDATE SET revision = excluded.revision";
+        sqlx::query(sql).bind(address.to_string()).bind(signed(*revision)).execute(&mut **tx).await?;
+    }
+    if !batch.given_up.is_empty() {
+        let sql = "DELETE FROM resting_addresses WHERE address NOT IN \
+                   (SELECT address FROM resting_addresses ORDER BY revision DESC, address DESC LIMIT ?1)";
+        sqlx::query(sql).bind(signed(RESTING as u64)).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Records on one side of a revision: at most `limit`, and those that begin within the first [`PAGE_BYTES`].
+async fn records<'e>(
+    executor: impl sqlx::Executor<'e, Database = Sqlite>,
+    sql: &'static str,
+    revision: u64,
+    limit: u32,
+) -> Result<Vec<Record>, StoreError> {
+    let query = sqlx::query(sql).bind(signed(revision)).bind(i64::from(limit)).bind(PAGE_BYTES);
+    records_of(&query.fetch_all(executor).await?)
+}
+
 fn head_of(row: &SqliteRow) -> Result<Position, StoreError> {
     position(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)
 }
 
 fn intake_of(row: &SqliteRow) -> Result<(Uid, Position), StoreError> {
     Ok((Uid(exact("a uid", row.try_get(0)?)?), position(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?))
+}
+
+fn resting_of(row: &SqliteRow) -> Result<(IpAddr, u64), StoreError> {
+    Ok((ip_address(row.try_get(0)?)?, unsigned(row.try_get(1)?)?))
 }
 
 fn enrolment_of(row: &SqliteRow) -> Result<Enrolment, StoreError> {

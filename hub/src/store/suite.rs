@@ -1,4 +1,5 @@
 //! What every store must do: one suite, run on a real SQLite file and on a real Postgres.
+mod growth;
 mod script;
 
 use std::{path::PathBuf, sync::Arc};
@@ -68,7 +69,10 @@ async fn suite(ground: Ground) {
     an_append_from_elsewhere_writes_nothing(&ground).await;
     of_many_appends_at_once_one_is_written(&ground).await;
     a_request_is_written_once(&ground).await;
+    growth::addresses_given_up_are_kept(&ground).await;
     records_are_read_in_both_directions(&ground).await;
+    growth::old_records_are_forgotten_from_the_beginning_on(&ground).await;
+    growth::large_records_come_a_few_at_a_time(&ground).await;
     removing_a_cluster_forgets_who_spoke_for_it(&ground).await;
     the_first_secret_stays(&ground).await;
     a_token_is_redeemed_once(&ground).await;
@@ -271,7 +275,8 @@ async fn a_backup_is_restored_with_a_new_epoch(ground: &Ground) {
     let begin = script.begin();
     let (uid, add) = script.add(1);
     let endpoint = script.endpoint(uid, 1);
-    assert!(append(&*store, from, &[begin, add, endpoint]).await);
+    let batch = Batch::of(&[begin, add, endpoint]).giving_up([([240, 64, 0, 9].into(), 2)]);
+    assert!(store.append(from, &batch).await.unwrap());
     store.secret("ca", "key").await.unwrap();
     store.add_token(&token(uid, 10_000)).await.unwrap();
     assert!(store.redeem(&[7; 32], 1, &enrolment(uid)).await.unwrap());
@@ -301,6 +306,7 @@ async fn a_backup_is_restored_with_a_new_epoch(ground: &Ground) {
         };
         assert_eq!(sorted(&after), sorted(&before));
         assert_eq!((after.recent, after.intakes), (before.recent.clone(), before.intakes.clone()));
+        assert_eq!(after.given_up, before.given_up);
         assert_eq!(restored.secret("ca", "other").await.unwrap(), "key");
         assert_eq!(restored.enrolments().await.unwrap(), [enrolment(uid)]);
     }

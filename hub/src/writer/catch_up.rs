@@ -14,7 +14,7 @@ const PAGE: u32 = 1000;
 
 /// The state that a store holds.
 pub(super) async fn load(store: &dyn Store) -> Result<State, StoreError> {
-    let Loaded { head, objects, recent, intakes } = store.load(RECENT).await?;
+    let Loaded { head, objects, recent, intakes, given_up } = store.load(RECENT).await?;
     let broken = |record: &Record| {
         StoreError::Corrupt(format!("record {} does not follow from the one before it", record.revision))
     };
@@ -28,7 +28,7 @@ pub(super) async fn load(store: &dyn Store) -> Result<State, StoreError> {
     {
         return Err(broken(last));
     }
-    Ok(State::load(head, objects, BTreeMap::from_iter(intakes), &recent))
+    Ok(State::load(head, objects, BTreeMap::from_iter(intakes), &given_up, &recent))
 }
 
 impl Task {
@@ -47,6 +47,11 @@ impl Task {
         let mut place = at;
         while place.revision < head.revision {
             let records = self.store.records_after(place.revision, PAGE).await?;
+            if records.first().is_some_and(|first| first.revision > place.revision + 1) {
+                // What follows on our place is forgotten.
+                self.reload().await?;
+                return Ok(true);
+            }
             match self.follow(&records, place)? {
                 Some(next) => place = next,
                 None => return self.begin_epoch().await,

@@ -234,6 +234,25 @@ async fn a_database_that_dies_loses_no_acknowledged_write() {
     assert_eq!(hub.replica.health(), Ok(()));
 }
 
+/// A hub that was cut off for so long that the records which it lacks are forgotten takes the state anew: what the others
+/// committed is no loss, and no epoch begins.
+#[tokio::test]
+async fn a_hub_that_fell_behind_the_log_takes_the_state_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&sqlite(&dir)).await;
+    hub.begin().await;
+    let state = catch_up::load(&*hub.store).await.unwrap();
+    let replica = Arc::new(Replica::new(state.clone()));
+    let mut behind = Task { store: hub.store.clone(), replica: replica.clone(), state };
+    for number in 1..6 {
+        hub.add(number, "").await.unwrap();
+    }
+    assert_eq!(hub.store.forget(u64::MAX >> 1, 2, 100).await.unwrap(), 4);
+    assert!(behind.catch_up().await.unwrap());
+    assert_eq!(replica.read().position(), hub.replica.read().position());
+    assert_eq!(replica.read().clusters().count(), 5);
+}
+
 #[tokio::test]
 async fn a_database_that_lost_commits_begins_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();

@@ -142,7 +142,13 @@ async fn what_contradicts_the_fleet_is_refused() {
         assert_eq!(gone(client.ask(method, path, &[], b"").await), (404, Some(false)), "{method} {path}");
     }
     let token = client.post("/api/v1/clusters/south/tokens", &json!({})).await;
-    assert_eq!((token.status, token.problem().as_str()), (404, "not_found"));
+    assert_eq!((token.status, token.problem().as_str()), (404, "unknown_cluster"));
+    let removed = client.ask("DELETE", "/api/v1/clusters/south", &[], b"").await;
+    assert_eq!((removed.status, removed.problem().as_str()), (404, "unknown_cluster"), "one fault, one code");
+    let endless = "a".repeat(300);
+    let answer = client.post("/api/v1/clusters", &json!({"name": endless, "prefixes": ["10.9.0.0/16"]})).await;
+    let got = answer.json()["violations"][0]["got"].as_str().unwrap().to_owned();
+    assert!(got.contains("300 characters") && got.chars().count() <= 80, "the reason is not cut: {got}");
     let long = client.post("/api/v1/clusters/east/tokens", &json!({"ttlSeconds": 100_000_000})).await;
     assert_eq!((long.status, long.problem().as_str()), (422, "out_of_range"));
     let other = client.post("/api/v1/clusters/east/tokens", &json!({"cluster": "west"})).await;

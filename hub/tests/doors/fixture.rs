@@ -75,7 +75,7 @@ impl Hub {
     async fn take(&self, cluster: Uid, objects: Vec<Object>) {
         let at = Position { epoch: Uid([9; 16]), revision: 1, ..Position::default() };
         let snapshot = Snapshot { at, objects, origin: None };
-        let command = Command::TakeSnapshot { cluster, snapshot, refused: Vec::new() };
+        let command = Command::TakeSnapshot { cluster, after: None, snapshot, refused: Vec::new() };
         let taken = self.running.parts.writer.submit(command, "test", "").await.unwrap();
         assert_eq!(taken.refused, [], "the hub takes the whole log");
     }

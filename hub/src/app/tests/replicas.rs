@@ -1,4 +1,5 @@
 //! Several hubs on one Postgres, and a hub that comes out of a backup.
+use axle_proto::v1::NodeStatus;
 use axle_tests::postgres::Postgres;
 
 use super::*;
@@ -29,6 +30,53 @@ async fn two_hubs_are_one_control_plane() {
     one.remove("one").await;
     session.is(|state| *state != LinkState::Connected).await;
     eventually("both know", || two.objects(Kind::Endpoint).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_hub_knows_what_one_of_them_hears() {
+    let postgres = Postgres::start().unwrap();
+    let database = format!("--database={}", postgres.database().unwrap());
+    let flags = [database.as_str(), "--heartbeat=1s"];
+    let (one, two) = tokio::join!(Hub::start(&flags), Hub::start(&flags));
+    let cluster = one.add("one", "10.1.0.0/16").await;
+    let (here, there) = (one.running.parts.live.clone(), two.running.parts.live.clone());
+    let spoke = |live: &crate::live::Live| live.spokes().remove(&cluster).unwrap_or_default();
+    let mut changes = here.changes();
+    changes.mark_unchanged();
+
+    let session = there.join(cluster);
+    let applied = |revision| Some(axle_proto::v1::Position { revision, ..Default::default() });
+    let status = |revision| NodeStatus { node: "n1".into(), applied: applied(revision), ..NodeStatus::default() };
+    session.received(4);
+    session.statuses(vec![status(4)]);
+    eventually("the other hub hears of it", || spoke(&here).nodes.contains_key("n1")).await;
+    let seen = spoke(&here);
+    assert!(seen.connected && seen.fresh && seen.received == 4, "{seen:?}");
+    assert!(changes.has_changed().unwrap(), "whoever waits is woken");
+    session.statuses(vec![status(5)]);
+    eventually("and of each change", || spoke(&here).nodes["n1"].applied == applied(5)).await;
+
+    // It moves: whoever has the session has the word, also while the old one is thought to live.
+    let moved = here.join(cluster);
+    moved.statuses(vec![status(6)]);
+    drop(session);
+    eventually("the first hub hears of the move", || {
+        let spoke = spoke(&there);
+        spoke.connected && spoke.nodes["n1"].applied == applied(6)
+    })
+    .await;
+    // It goes, and comes back to a hub that then dies without a word.
+    drop(moved);
+    eventually("both know that it is away", || !spoke(&here).connected && !spoke(&there).connected).await;
+    let again = there.join(cluster);
+    again.statuses(vec![status(7)]);
+    eventually("it is back", || spoke(&here).connected && spoke(&here).nodes["n1"].applied == applied(7)).await;
+    drop(two);
+    eventually("a hub that is gone has no sessions", || !spoke(&here).connected).await;
+    assert_eq!(spoke(&here).nodes["n1"].applied, applied(7), "its last word stays");
+    drop(again);
+    one.remove("one").await;
+    eventually("what was removed is forgotten", || !here.spokes().contains_key(&cluster)).await;
 }
 
 #[tokio::test]

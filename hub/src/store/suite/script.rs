@@ -50,6 +50,12 @@ impl Script {
         (self.state.cluster(&name).unwrap().0, record)
     }
 
+    /// A revision of about so many bytes.
+    pub(super) fn large(&mut self, number: u8, bytes: usize) -> Record {
+        let cluster = Cluster { region: "x".repeat(bytes), ..cluster(number) };
+        self.run(Command::AddCluster { cluster }, "")
+    }
+
     pub(super) fn endpoint(&mut self, cluster: Uid, number: u8) -> Record {
         let uid = Uid([number; 16]);
         let endpoint = Endpoint {
@@ -64,9 +70,10 @@ impl Script {
             ready: true,
         };
         let object = object(Resource::Endpoint(endpoint), Scope::Cluster(cluster), uid, 1);
-        let before = self.state.intake(cluster).unwrap_or(Position { epoch: Uid([9; 16]), ..Position::default() });
+        let after = self.state.intake(cluster);
+        let before = after.unwrap_or(Position { epoch: Uid([9; 16]), ..Position::default() });
         let delta = Delta::next(&before, vec![Change::Put(object)], None);
-        self.run(Command::TakeDelta { cluster, delta }, "")
+        self.run(Command::TakeDelta { cluster, after, delta }, "")
     }
 }
 
