@@ -3,6 +3,7 @@
 //! A relay merges the hub's view, what its nodes say and its own inventory; a node merges its relay's log and its own
 //! inventory. Both are the truth for what they own: what comes back of it from above is an echo, and dropped. Each revision
 //! is on disk, together with how far its feed has come, before anybody is told of it.
+mod claims;
 mod kept;
 mod merge;
 mod ownership;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, path::Path};
 use axle_core::{
     log::{Change, Contents, Delta, Position},
     model::{Key, Kind, Name, Uid},
+    state::Endpoints,
 };
 
 pub use merge::{Batch, Merged};
@@ -25,6 +27,8 @@ pub struct MergedLog {
     ownership: Ownership,
     contents: Contents,
     feeds: BTreeMap<Feed, Position>,
+    /// At a relay, to keep its nodes apart.
+    endpoints: Endpoints,
     journal: Journal,
 }
 
@@ -35,6 +39,8 @@ pub struct Taken {
     pub delta: Option<Delta>,
     /// What the feed sent and does not own.
     pub foreign: Vec<Key>,
+    /// What a node sent that claims what is another's, and what that is.
+    pub claimed: Vec<(Key, String)>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
     /// Why it is not on disk, if it is not: it is in memory all the same, and taken again after a restart.
@@ -69,7 +75,7 @@ impl MergedLog {
         };
         let known = kept.is_some();
         let (contents, feeds) = kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new()));
-        let mut log = Self { ownership, contents, feeds, journal };
+        let mut log = Self { ownership, contents, feeds, endpoints: Endpoints::default(), journal };
         if known {
             for entry in &found.entries {
                 if let Err(why) = log.replay(entry) {
@@ -77,6 +83,9 @@ impl MergedLog {
                     break;
                 }
             }
+        }
+        if log.ownership.is_relay() {
+            log.endpoints = Endpoints::of(&log.contents);
         }
         if !known || !damage.is_empty() {
             log.compact().map_err(failed)?;
@@ -111,9 +120,9 @@ impl MergedLog {
     /// Takes a batch from a feed, which stands at `at` with it (`None` if it cannot be resumed from there), and whose own
     /// upstream stands at `origin`. A revision is made if anything changes, or if the origin moves on.
     pub fn take(&mut self, feed: &Feed, batch: Batch, at: Option<Position>, origin: Option<Position>) -> Taken {
-        let Merged { changes, foreign, removed_nodes } = merge::merge(&self.contents, &self.ownership, feed, batch);
+        let Merged { changes, foreign, claimed, removed_nodes } = merge::merge(self, feed, batch);
         let origin = origin.or(self.contents.origin());
-        let mut taken = Taken { foreign, removed_nodes, ..Taken::default() };
+        let mut taken = Taken { foreign, claimed, removed_nodes, ..Taken::default() };
         for node in &taken.removed_nodes {
             self.feeds.remove(&Feed::Node(node.clone()));
         }
@@ -125,6 +134,9 @@ impl MergedLog {
         let entry = kept::entry(&delta, feed, at);
         // The delta was made from where the log stands, so it joins.
         let _ = self.contents.apply(&delta);
+        if self.ownership.is_relay() {
+            self.endpoints.follow(delta.changes.iter().map(Change::key), &self.contents);
+        }
         let written = self.journal.append(&entry);
         let written = if self.journal.wants_compacting() { self.compact() } else { written };
         taken.trouble = written.err().map(|error| error.to_string());

@@ -6,7 +6,7 @@ use axle_core::{
     model::{Key, Kind, Name, Object, Resource, Uid},
 };
 
-use super::{Feed, Ownership};
+use super::{Feed, MergedLog, Ownership, claims::Claims};
 
 /// What a feed says.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,14 +26,18 @@ pub struct Merged {
     pub changes: Vec<Change>,
     /// What the feed sent and does not own.
     pub foreign: Vec<Key>,
+    /// What a node sent that claims what is another's, and what that is.
+    pub claimed: Vec<(Key, String)>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
 }
 
 /// Merges `batch` of `feed` into `contents`. Only the owner of an object changes it; echoes from upstream are dropped.
 #[must_use]
-pub(super) fn merge(contents: &Contents, ownership: &Ownership, feed: &Feed, batch: Batch) -> Merged {
-    let mut merger = Merger { contents, ownership, feed, merged: Merged::default() };
+pub(super) fn merge(log: &MergedLog, feed: &Feed, batch: Batch) -> Merged {
+    let (contents, ownership) = (&log.contents, &log.ownership);
+    let claims = Claims::new(contents, &log.endpoints);
+    let mut merger = Merger { contents, ownership, feed, claims, merged: Merged::default() };
     match batch {
         Batch::Changes(changes) => changes.into_iter().for_each(|change| merger.change(change)),
         Batch::Part(objects) => objects.into_iter().for_each(|object| merger.put(object)),
@@ -46,6 +50,7 @@ struct Merger<'a> {
     contents: &'a Contents,
     ownership: &'a Ownership,
     feed: &'a Feed,
+    claims: Claims<'a>,
     merged: Merged,
 }
 
@@ -67,8 +72,14 @@ impl Merger<'_> {
             }
             return;
         }
-        if held.is_none_or(|held| !same(held, &object)) {
-            self.merged.changes.push(Change::Put(object));
+        if held.is_some_and(|held| same(held, &object)) {
+            return;
+        }
+        match self.feed {
+            Feed::Node(node) if let Some(whose) = self.claims.anothers(node, &object) => {
+                self.merged.claimed.push((object.key, whose));
+            }
+            _ => self.merged.changes.push(Change::Put(object)),
         }
     }
 

@@ -71,6 +71,51 @@ fn put(object: &Object) -> Batch {
     Batch::Changes(vec![Change::Put(object.clone())])
 }
 
+/// What one node says of itself, in a relay's log where another node runs `w1` and stands at 192.0.2.1.
+#[test]
+fn a_node_takes_neither_anothers_uid_nor_its_addresses() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut relay = relay(directory.path());
+    let (n1, n2) = (Feed::Node(name("n1")), Feed::Node(name("n2")));
+    let at = |who: &str, number: u8, address: [u8; 4]| {
+        let node = Node { name: name(who), labels: Labels::new(), addresses: vec![IpAddr::from(address)] };
+        convert::object(Resource::Node(node), Scope::Cluster(OWN), uid(number), 1)
+    };
+    let elsewhere = |who: &str, number: u8| {
+        let Resource::Endpoint(mut one) = (*endpoint(OWN, who, number, 1).resource).clone() else { unreachable!() };
+        one.namespace = name("evil");
+        convert::object(Resource::Endpoint(one), Scope::Cluster(OWN), uid(number), 1)
+    };
+    for (feed, object) in [(&n1, at("n1", 101, [192, 0, 2, 1])), (&n1, endpoint(OWN, "n1", 1, 1))] {
+        assert!(relay.take(feed, put(&object), None, None).delta.is_some());
+    }
+    let before = relay.contents().clone();
+    for (claim, whose) in [
+        (elsewhere("n2", 1), "another endpoint's"),
+        (at("n2", 102, [192, 0, 2, 1]), "node n1's"),
+        (at("n2", 102, [10, 0, 0, 1]), "workload shop/w1's"),
+    ] {
+        let taken = relay.take(&n2, put(&claim), None, None);
+        assert!(taken.delta.is_none() && taken.claimed[0].1.contains(whose), "{taken:?}");
+        assert_eq!(taken.claimed[0].0, claim.key);
+        let again = relay.take(&n2, Batch::Whole(vec![claim]), None, None);
+        assert_eq!((again.claimed.len(), again.delta), (1, None));
+    }
+    assert!(relay.contents().iter().eq(before.iter()));
+    // In the same breath, and after a restart.
+    let twice = Batch::Changes(vec![Change::Put(endpoint(OWN, "n2", 2, 1)), Change::Put(elsewhere("n2", 2))]);
+    assert_eq!(relay.take(&n2, twice, None, None).claimed.len(), 1);
+    drop(relay);
+    let mut relay = self::relay(directory.path());
+    assert_eq!(relay.take(&n2, put(&elsewhere("n2", 1)), None, None).claimed.len(), 1);
+    // What is its own stays its own, and what another gave up is free.
+    assert!(relay.take(&n1, put(&endpoint(OWN, "n1", 1, 2)), None, None).delta.is_some());
+    let gone = Batch::Whole(vec![at("n1", 101, [192, 0, 2, 1])]);
+    assert!(relay.take(&n1, gone, None, None).delta.is_some());
+    assert!(relay.take(&n2, put(&elsewhere("n2", 1)), None, None).delta.is_some());
+    assert!(relay.take(&n2, put(&at("n2", 102, [192, 0, 2, 2])), None, None).delta.is_some());
+}
+
 #[test]
 fn echoes_are_dropped_and_foreign_objects_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -266,7 +311,8 @@ impl World {
     fn step(&mut self, op: Op) {
         match op {
             Op::Hub { own, number, value } => {
-                let of = if own { OWN } else { OTHER };
+                // A uid is one endpoint's in the whole fleet.
+                let (of, number) = if own { (OWN, number) } else { (OTHER, number + 150) };
                 self.change(0, &endpoint(of, "n1", number, value.unwrap_or(0)), value);
             }
             Op::Node { second, number, value } => {

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use axle_core::{
     log::Change,
     model::{Cluster, Kind, Name, Object, Resource, Scope, Uid},
+    refusal::code,
     session::{Heartbeat, Limits},
+    state::range_of_others,
 };
 use axle_proto::v1;
 use axle_transport::{
@@ -152,14 +154,29 @@ impl Hooks for NodeSession {
     }
 
     /// As the hub will judge it: else this cluster's nodes would believe what no other does.
-    fn check(&self, object: &Object) -> Result<(), String> {
-        let Resource::Endpoint(endpoint) = &*object.resource else { return Ok(()) };
-        self.log.read(|log| {
-            let mut clusters = log.contents().list(Kind::Cluster).filter(|cluster| cluster.uid == self.cluster);
-            match clusters.next().map(|cluster| &*cluster.resource) {
-                Some(Resource::Cluster(cluster)) => inside(cluster, &endpoint.addresses),
-                _ => Ok(()),
+    fn check(&self, object: &Object) -> Result<(), (&'static str, String)> {
+        self.log.read(|log| match &*object.resource {
+            Resource::Endpoint(endpoint) => {
+                let mut clusters = log.contents().list(Kind::Cluster).filter(|cluster| cluster.uid == self.cluster);
+                match clusters.next().map(|cluster| &*cluster.resource) {
+                    Some(Resource::Cluster(cluster)) => inside(cluster, &endpoint.addresses),
+                    _ => Ok(()),
+                }
             }
+            Resource::Node(node) => {
+                let theirs = |address: &IpAddr| range_of_others(log.contents(), self.cluster, *address);
+                match node.addresses.iter().find_map(|address| Some((address, theirs(address)?))) {
+                    None => Ok(()),
+                    Some((address, whose)) => Err((
+                        code::FOREIGN_OBJECT,
+                        format!(
+                            "node {} has {address}, which is in a range of {whose}; wanted one of its own",
+                            node.name
+                        ),
+                    )),
+                }
+            }
+            _ => Ok(()),
         })
     }
 }
@@ -171,14 +188,15 @@ impl NodeSession {
     }
 }
 
-fn inside(cluster: &Cluster, addresses: &[IpAddr]) -> Result<(), String> {
+fn inside(cluster: &Cluster, addresses: &[IpAddr]) -> Result<(), (&'static str, String)> {
     let outside = |address: &&IpAddr| !cluster.prefixes.iter().any(|prefix| prefix.contains(*address));
     match addresses.iter().find(outside) {
         None => Ok(()),
         Some(address) => {
             let prefixes: Vec<String> = cluster.prefixes.iter().map(ToString::to_string).collect();
             let (name, prefixes) = (&cluster.name, prefixes.join(", "));
-            Err(format!("{address} is in no prefix of cluster {name}; wanted an address in {prefixes}"))
+            let message = format!("{address} is in no prefix of cluster {name}; wanted an address in {prefixes}");
+            Err((code::ADDRESS_OUTSIDE, message))
         }
     }
 }

@@ -33,8 +33,8 @@ pub trait Hooks: Send + 'static {
     /// A whole copy was taken, not a resume.
     fn resynced(&mut self) {}
 
-    /// Why an object that came may not be taken, beside what ownership says.
-    fn check(&self, object: &Object) -> Result<(), String> {
+    /// Why an object that came may not be taken, beside what ownership says: the code of the refusal, and the reason.
+    fn check(&self, object: &Object) -> Result<(), (&'static str, String)> {
         let _ = object;
         Ok(())
     }
@@ -69,16 +69,17 @@ impl<H: Hooks> FeedIntake<H> {
         let at = refused.is_empty().then_some(at);
         let (taken, ()) = self.log.take_with(&self.feed, (at, origin), refused, |log| (batch(log), ()));
         self.hooks.taken(&taken);
-        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).collect()
+        let claimed = taken.claimed.into_iter().map(|(key, message)| refused_as_foreign(key, message));
+        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(claimed).collect()
     }
 
     /// Leaves out what may not be taken.
     fn sift(&self, objects: &mut Vec<Object>, refused: &mut Vec<Refusal>) {
         objects.retain(|object| match self.hooks.check(object) {
             Ok(()) => true,
-            Err(message) => {
+            Err((code, message)) => {
                 let (key, revision) = (object.key.clone(), object.revision);
-                refused.push(Refusal { key, revision, code: code::ADDRESS_OUTSIDE.into(), message });
+                refused.push(Refusal { key, revision, code: code.into(), message });
                 false
             }
         });
@@ -91,6 +92,10 @@ fn foreign(feed: &Feed, key: Key) -> Refusal {
         Feed::Upstream | Feed::Local => "the sender".into(),
     };
     let message = format!("{key} is not {who}'s to write: a node speaks for itself and its workloads");
+    refused_as_foreign(key, message)
+}
+
+fn refused_as_foreign(key: Key, message: String) -> Refusal {
     Refusal { key, revision: 0, code: code::FOREIGN_OBJECT.into(), message }
 }
 
