@@ -1,5 +1,5 @@
 //! What went wrong, for people and for scripts.
-use std::{fmt, process::ExitCode};
+use std::{fmt, io, process::ExitCode};
 
 use axle_transport::context::ContextError;
 use tonic::{Code, Status};
@@ -62,6 +62,17 @@ impl Failure {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// A file, a directory or standard input that cannot be read, and what to do about it.
+    pub(crate) fn unreadable(what: impl fmt::Display, error: &io::Error) -> Self {
+        let fix = match error.kind() {
+            io::ErrorKind::NotFound => "check the path and its spelling; `-` is standard input",
+            io::ErrorKind::PermissionDenied => "run as a user who may read it, or let this one: chmod or chown",
+            io::ErrorKind::IsADirectory => "name the file in it",
+            _ => "see that the disk or the other end of the pipe is well, then try again",
+        };
+        Self::usage(format!("cannot read {what}: {error}")).fix(fix)
     }
 
     pub(crate) fn fix(self, fix: impl Into<String>) -> Self {

@@ -2,7 +2,12 @@
 use axle_proto::v1::{AuditEntry, ListAuditRequest};
 use clap::Subcommand;
 
-use crate::{failure::Failure, format, output::Table, session::Session};
+use crate::{
+    failure::Failure,
+    format,
+    output::{Table, note},
+    session::Session,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -22,8 +27,22 @@ impl Command {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let Self::List { limit, before } = self;
         let mut admin = session.admin().await?;
-        let request = ListAuditRequest { before_revision: before, limit };
-        let entries = admin.list_audit(request).await?.into_inner().entries;
+        let mut entries: Vec<AuditEntry> = Vec::new();
+        // The hub gives fewer at once where they are large.
+        while entries.len() < limit as usize {
+            let before_revision = entries.last().map_or(before, |last| last.revision);
+            let limit = limit - u32::try_from(entries.len()).unwrap_or(limit);
+            let page = admin.list_audit(ListAuditRequest { before_revision, limit }).await?.into_inner();
+            let oldest = page.oldest_revision;
+            let more = page.entries.last().is_some_and(|last| last.revision > oldest);
+            entries.extend(page.entries);
+            if !more {
+                if oldest > 1 {
+                    note(&format!("the trail begins at revision {oldest}: the hub keeps older records no more"));
+                }
+                break;
+            }
+        }
         session.output.show(&entries, |entries| table(entries))
     }
 }

@@ -32,15 +32,16 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let ca = fs::read_to_string(&self.ca).map_err(|error| unreadable(&self.ca, &error))?;
+        let ca = fs::read_to_string(&self.ca).map_err(|error| Failure::unreadable(self.ca.display(), &error))?;
         let token = if self.token_file.as_os_str() == "-" {
             let mut token = String::new();
             std::io::stdin()
                 .read_to_string(&mut token)
-                .map_err(|error| Failure::usage(format!("cannot read the token from standard input: {error}")))?;
+                .map_err(|error| Failure::unreadable("the token from standard input", &error))?;
             token
         } else {
-            fs::read_to_string(&self.token_file).map_err(|error| unreadable(&self.token_file, &error))?
+            fs::read_to_string(&self.token_file)
+                .map_err(|error| Failure::unreadable(self.token_file.display(), &error))?
         };
         let token = token.trim().to_owned();
         if token.is_empty() {
@@ -55,8 +56,4 @@ impl Login {
         file.set(context);
         Ok(file.save(&path)?)
     }
-}
-
-fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::usage(format!("cannot read {}: {error}", path.display()))
 }

@@ -49,14 +49,15 @@ impl Files {
             }
         }
         match documents.iter().find(|document| document.text.trim().is_empty()) {
-            Some(empty) => Err(Failure::usage(format!("{} is empty: wanted a policy document", empty.source))),
+            Some(empty) => Err(Failure::usage(format!("{} is empty: wanted a policy document", empty.source))
+                .fix("write a policy into it, or leave it out")),
             None => Ok(documents),
         }
     }
 }
 
 fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("cannot read the directory {}: {error}", dir.display()));
+    let failed = |error: io::Error| Failure::unreadable(format_args!("the directory {}", dir.display()), &error);
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -66,26 +67,26 @@ fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(Failure::usage(format!("there is no *.yaml or *.yml file in {}", dir.display())));
+        let failure = Failure::usage(format!("there is no *.yaml or *.yml file in {}", dir.display()));
+        return Err(failure.fix("name a file with -f, or give the files one of these endings"));
     }
     Ok(files)
 }
 
 fn read_file(path: &Path) -> Result<Document, Failure> {
-    let file =
-        fs::File::open(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let file = fs::File::open(path).map_err(|error| Failure::unreadable(path.display(), &error))?;
     read(file, path.display().to_string())
 }
 
 fn read(from: impl io::Read, source: String) -> Result<Document, Failure> {
     let mut bytes = Vec::new();
-    let failed = |error: io::Error| Failure::usage(format!("cannot read {source}: {error}"));
-    from.take(MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    from.take(MAX + 1).read_to_end(&mut bytes).map_err(|error| Failure::unreadable(&source, &error))?;
     if bytes.len() as u64 > MAX {
         return Err(Failure::usage(format!("{source} is larger than {MAX} bytes")).fix("apply it in parts"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         Failure::usage(format!("{source} is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to()))
+            .fix("save it as UTF-8")
     })?;
     Ok(Document { source, text })
 }
@@ -152,7 +153,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = |path: &Path| Files { files: vec![path.to_owned()] };
         let error = |path: &Path| files(path).read().unwrap_err().to_string();
-        assert!(error(&dir.path().join("none.yaml")).contains("No such file"));
+        // Each says how to mend it.
+        let error = |path: &Path| {
+            let error = error(path);
+            assert!(error.contains("\nfix: "), "{error}");
+            error
+        };
+        let none = error(&dir.path().join("none.yaml"));
+        assert!(none.contains("No such file") && none.contains("check the path"), "{none}");
         assert!(error(dir.path()).contains("no *.yaml"));
         fs::write(dir.path().join("b.yaml"), "b: 1\n").unwrap();
         fs::write(dir.path().join("a.yml"), "a: 1\n").unwrap();
