@@ -20,8 +20,8 @@ impl Object {
     #[must_use]
     pub fn new(resource: Resource, scope: Scope, uid: Uid, revision: u64, codec: &dyn Codec) -> Self {
         let payload = codec.encode(&resource);
-        let key = Key::of(&resource, scope, uid);
-        Self { key, uid, revision, features: Vec::new(), payload, resource: resource.into() }
+        let (key, features) = (Key::of(&resource, scope, uid), resource.features());
+        Self { key, uid, revision, features, payload, resource: resource.into() }
     }
 }
 

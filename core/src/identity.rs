@@ -3,20 +3,12 @@
 //! An identity is namespace, service account and labels, but for the label keys that the fleet excludes. The cluster is
 //! no part of it, nor are the namespace's labels: `app=x` in fifty clusters is one identity, and a namespace that is
 //! relabelled changes no endpoint.
-use std::{fmt, str::FromStr};
-
-use serde::{Deserialize, Serialize};
-
+pub use crate::model::IdentityId;
 use crate::model::{Endpoint, Labels, Name};
 
 /// The domain of the hash, and with it the version of the canonical form: another form gets another text here, so that
 /// no name is ever computed in two ways.
 const DOMAIN: &str = "axle.dev 2026 workload identity v1";
-
-/// The name of an identity: 128 bits of BLAKE3 over its canonical form.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IdentityId(pub [u8; 16]);
 
 /// What a workload is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,17 +26,15 @@ impl Identity {
     /// ([`Fleet::excluded_label_keys`](crate::model::Fleet::excluded_label_keys)).
     #[must_use]
     pub fn of(endpoint: &Endpoint, excluded: &[String]) -> Self {
+        Self::new(&endpoint.namespace, &endpoint.service_account, &endpoint.labels, excluded)
+    }
+
+    /// The identity of a workload with this namespace, account and labels.
+    #[must_use]
+    pub fn new(namespace: &Name, service_account: &str, labels: &Labels, excluded: &[String]) -> Self {
         let counts = |key: &String| !excluded.contains(key);
-        Self {
-            namespace: endpoint.namespace.clone(),
-            service_account: endpoint.service_account.clone(),
-            labels: endpoint
-                .labels
-                .iter()
-                .filter(|(key, _)| counts(key))
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect(),
-        }
+        let labels = labels.iter().filter(|(key, _)| counts(key)).map(|(k, v)| (k.clone(), v.clone()));
+        Self { namespace: namespace.clone(), service_account: service_account.into(), labels: labels.collect() }
     }
 
     /// Its name.
@@ -68,42 +58,6 @@ impl Identity {
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         IdentityId(id)
-    }
-}
-
-impl fmt::Display for IdentityId {
-    /// 32 lower-case hexadecimal digits.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for IdentityId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for IdentityId {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match u128::from_str_radix(text, 16) {
-            Ok(number) if text.len() == 32 && !text.starts_with('+') => Ok(Self(number.to_be_bytes())),
-            _ => Err(format!("{text:?} is not an identity: wanted 32 hexadecimal digits")),
-        }
-    }
-}
-
-impl TryFrom<String> for IdentityId {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<IdentityId> for String {
-    fn from(id: IdentityId) -> Self {
-        id.to_string()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The nouns of Axle: plain data, no behaviour beyond validation.
 mod cluster;
+mod domain;
 mod endpoint;
+mod identity;
 mod key;
 mod name;
 mod policy;
@@ -8,11 +10,14 @@ mod selector;
 mod service;
 
 pub use cluster::{Cluster, Fleet, Namespace, Node};
+pub use domain::DomainName;
 pub use endpoint::{Endpoint, NamedPort};
+pub use identity::IdentityId;
 pub use key::{Envelope, Key, Kind, Object, Resource, Scope, Uid};
 pub use name::{InvalidName, Labels, Name};
 pub use policy::{
-    Action, ClusterSelector, Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, Subject, Tier,
+    Action, ClusterSelector, Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, REGION_LABEL, Rule,
+    Subject, Tier, feature,
 };
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use service::{

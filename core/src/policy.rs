@@ -4,13 +4,14 @@ mod decision;
 mod evaluate;
 mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod matching;
 pub mod tables;
 mod world;
 
+pub use crate::model::REGION_LABEL;
 pub use decision::{Decision, Reason, RuleId, Ruling, Side, Verdict};
 pub use evaluate::{Flow, STEPS, Step, evaluate, judge};
 pub use explain::{Asked, Explanation, Trace, explain};
-pub use matching::{Match, Miss, REGION_LABEL, Target, cluster_labels};
+pub use matching::{Match, Miss, Target, cluster_labels};
 pub use world::{Party, Workload, World};

@@ -7,6 +7,7 @@ mod liveness;
 mod receiver;
 mod sender;
 
+use crate::model::feature;
 pub use frame::{Ack, Digest, Frame, Marker, Page};
 pub use liveness::{Backoff, Heartbeat};
 pub use receiver::{Effect, Fault, Intake, Limits, Receiver};
@@ -18,7 +19,9 @@ pub const MIN_VERSION: u32 = 1;
 pub const MAX_VERSION: u32 = 1;
 /// The features of objects that this code understands. Version 1 includes all that the model can say; what the model
 /// learns later gets a name here, and objects that use it require that name.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[feature::DOMAIN_NAMES, feature::IDENTITY_PEERS, feature::SERVICE_PEERS];
+/// Those of them that a node's data plane can enforce.
+pub const ENFORCED: &[&str] = &[feature::IDENTITY_PEERS, feature::SERVICE_PEERS];
 
 /// The version that two peers speak, given the other's range.
 ///

@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axle_core::{model::Labels, session::Heartbeat};
+use axle_core::{
+    model::Labels,
+    session::{ENFORCED, Heartbeat},
+};
 use axle_transport::{
     sync::{LinkSettings, LinkState},
     tls::{ClientTls, Expect},
@@ -141,6 +144,7 @@ impl Node {
             settings: LinkSettings {
                 heartbeat: Heartbeat { period: setup.heartbeat },
                 backoff_cap: SLOWEST_RECONNECT,
+                features: ENFORCED,
                 ..LinkSettings::default()
             },
         };

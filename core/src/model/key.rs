@@ -234,6 +234,12 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// What a receiver must know to take it, sorted.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        if let Self::Policy(policy) = self { policy.features() } else { Vec::new() }
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {

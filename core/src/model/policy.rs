@@ -1,7 +1,7 @@
 //! The one canonical policy, whatever document it was written as.
 use ipnet::IpNet;
 
-use super::{LabelSelector, Name};
+use super::{DomainName, IdentityId, LabelSelector, Name};
 
 /// A policy. Its key's scope says who wrote it: the fleet's people, or one cluster (then its subjects and, unless it
 /// says otherwise, its peers are of that cluster).
@@ -30,6 +30,50 @@ pub struct Policy {
     pub description: String,
     /// For people: who answers for it.
     pub owner: String,
+}
+
+/// What a receiver must know to take some policies; see [`Object::features`](super::Object::features).
+pub mod feature {
+    /// Peers by domain name: the data plane learns addresses from answers of DNS.
+    pub const DOMAIN_NAMES: &str = "domain-names";
+    /// Peers by identity.
+    pub const IDENTITY_PEERS: &str = "identity-peers";
+    /// Peers that are a service's backends.
+    pub const SERVICE_PEERS: &str = "service-peers";
+}
+
+impl Policy {
+    /// Its name for people, with its namespace if it is of one: `shop/web`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.namespace.as_ref().map_or_else(|| self.name.to_string(), |namespace| format!("{namespace}/{}", self.name))
+    }
+
+    /// Every rule of both directions.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.ingress.iter().chain(&self.egress).flatten()
+    }
+
+    /// Every peer of every rule.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.rules().flat_map(|rule| match &rule.peers {
+            Peers::Any => &[],
+            Peers::Of(peers) => peers.as_slice(),
+        })
+    }
+
+    /// What a receiver must know to take it, sorted.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        let feature = |peer: &Peer| match peer {
+            Peer::Service { .. } => Some(feature::SERVICE_PEERS),
+            Peer::Identities { .. } => Some(feature::IDENTITY_PEERS),
+            Peer::DomainNames(_) => Some(feature::DOMAIN_NAMES),
+            Peer::Pods { .. } | Peer::Networks(_) | Peer::Nodes { .. } | Peer::Unknown(_) => None,
+        };
+        let features: std::collections::BTreeSet<_> = self.peers().filter_map(feature).collect();
+        features.into_iter().map(str::to_owned).collect()
+    }
 }
 
 /// Order of decision: Admin, then Namespace, then Baseline; within Admin and Baseline the fleet's policies are the outer ones.
@@ -74,6 +118,9 @@ pub struct Subject {
     /// With these labels.
     pub pods: LabelSelector,
 }
+
+/// The label by which cluster selectors see the region.
+pub const REGION_LABEL: &str = "axle.dev/region";
 
 /// Which clusters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -132,9 +179,62 @@ pub enum Peer {
         /// With these labels.
         nodes: LabelSelector,
     },
+    /// The backends of an exported service: in each cluster that exports it, the workloads that its export selects. Only
+    /// in rules that accept: what the name leads to is decided elsewhere, and where it leads nowhere nothing is denied.
+    Service {
+        /// Of which clusters.
+        clusters: ClusterSelector,
+        /// The service's namespace.
+        namespace: Name,
+        /// The service's name.
+        name: Name,
+    },
+    /// Workloads of these identities.
+    Identities {
+        /// Of which clusters.
+        clusters: ClusterSelector,
+        /// The identities' names.
+        names: Vec<IdentityId>,
+    },
+    /// Addresses outside the mesh that one of these names leads to; an answer of DNS never opens a way to a workload or
+    /// a node. Only in egress rules that accept. Source: ClusterNetworkPolicy v1alpha2 (experimental).
+    DomainNames(Vec<DomainName>),
     /// A peer this version does not know: an Accept matches nothing, a Deny or Pass counts as Deny of everything.
     /// Source: ClusterNetworkPolicy v1alpha2, fail closed.
     Unknown(String),
+}
+
+impl Peer {
+    /// Whether only rules that accept may have it.
+    #[must_use]
+    pub fn only_accepts(&self) -> bool {
+        matches!(self, Self::Service { .. } | Self::DomainNames(_))
+    }
+
+    /// Which clusters it is about, if it is about workloads or nodes.
+    #[must_use]
+    pub fn clusters(&self) -> Option<&ClusterSelector> {
+        match self {
+            Self::Pods { clusters, .. }
+            | Self::Nodes { clusters, .. }
+            | Self::Service { clusters, .. }
+            | Self::Identities { clusters, .. } => Some(clusters),
+            Self::Networks(_) | Self::DomainNames(_) | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Peer {
+    /// [`Peer::clusters`], to be changed.
+    pub fn clusters_mut(&mut self) -> Option<&mut ClusterSelector> {
+        match self {
+            Self::Pods { clusters, .. }
+            | Self::Nodes { clusters, .. }
+            | Self::Service { clusters, .. }
+            | Self::Identities { clusters, .. } => Some(clusters),
+            Self::Networks(_) | Self::DomainNames(_) | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// An address block with holes.

@@ -41,6 +41,8 @@ pub enum Reason {
     Default,
     /// No policy decided, and a workload is never cut off from its own node by default.
     OwnNode,
+    /// The other side is the workload itself: that never leaves it, nothing can block it. Source: NetworkPolicy.
+    Itself,
     /// The other side is a service address: policy judges backends, no packet may carry the service's own address.
     ServiceAddress,
     /// The other side's cluster is not known here (yet): denied until it is.

@@ -59,12 +59,17 @@ impl Step {
     }
 }
 
+/// What a workload says to itself.
+pub(super) const ITSELF: Side =
+    Side { ruling: Ruling { verdict: Verdict::Accept, reason: Reason::Itself }, audit: None };
+
 /// What both ends say to a flow.
 #[must_use]
 pub fn evaluate(world: &World, flow: Flow) -> Decision {
     let judge = |address, direction, peer| {
         let workload = world.subject_at(address)?;
-        Some(judge(world, &workload, direction, peer, flow.target))
+        let case = Case::new(world, workload, direction, peer, flow.target);
+        Some(if case.is_itself() { ITSELF } else { case.side() })
     };
     Decision {
         egress: judge(flow.from, Direction::Egress, flow.to),
@@ -72,7 +77,8 @@ pub fn evaluate(world: &World, flow: Flow) -> Decision {
     }
 }
 
-/// What one workload's end says to a packet between it and `peer`: what the tables of its node must say too.
+/// What one workload's end says to a packet between it and `peer`, at its interface: what the tables of its node must say
+/// too. (What a workload sends to itself is not seen there: it never leaves it.)
 #[must_use]
 pub fn judge(world: &World, local: &Workload<'_>, direction: Direction, peer: IpAddr, target: Target) -> Side {
     Case::new(world, *local, direction, peer, target).side()
@@ -132,6 +138,11 @@ impl<'w> Case<'w> {
         };
         let steps: Vec<_> = STEPS.iter().map(|step| self.step(*step, with_audit)).collect();
         strictest(&steps, undecided)
+    }
+
+    /// Whether the other side is the workload itself.
+    pub(super) fn is_itself(&self) -> bool {
+        matches!(self.other.party, Party::Workload(other) if other.uid == self.local.uid)
     }
 
     pub(super) fn is_own_node(&self) -> bool {

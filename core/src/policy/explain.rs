@@ -5,7 +5,7 @@ use crate::{
     model::{Enforcement, Key, Name, Uid},
     policy::{
         decision::{Reason, RuleId, Ruling, Side},
-        evaluate::{Case, Flow, STEPS, Step},
+        evaluate::{Case, Flow, ITSELF, STEPS, Step},
         matching::{Match, Miss},
         tables::Direction,
         world::{Party, World},
@@ -52,7 +52,9 @@ pub struct Asked {
 pub fn explain(world: &World, flow: Flow) -> Explanation {
     let trace = |address, direction, peer| {
         let workload = world.subject_at(address)?;
-        Some(Case::new(world, workload, direction, peer, flow.target).trace())
+        let case = Case::new(world, workload, direction, peer, flow.target);
+        let itself = Trace { workload: workload.uid, side: ITSELF, asked: Vec::new() };
+        Some(if case.is_itself() { itself } else { case.trace() })
     };
     Explanation {
         egress: trace(flow.from, Direction::Egress, flow.to),
@@ -129,6 +131,10 @@ fn words(miss: Miss) -> &'static str {
         Miss::NotAWorkload => "the other side is no workload of the mesh, so it has no labels",
         Miss::NotANode => "the other side is no node",
         Miss::Address => "the address is in none of the networks",
+        Miss::Identity => "another identity",
+        Miss::NotABackend => "no backend of the service",
+        Miss::DomainName => "no domain name of the rule is known to lead to the address",
+        Miss::NotOutside => "domain names are for addresses outside the mesh only",
         Miss::NoPeers => "the rule has no peers",
         Miss::UnknownPeer => "the rule has a peer that this version does not know: it accepts nothing",
         Miss::Port => "another protocol or port",

@@ -13,25 +13,25 @@ use crate::{
     },
 };
 
-pub(super) const EAST: Uid = Uid([1; 16]);
-pub(super) const WEST: Uid = Uid([2; 16]);
+pub(crate) const EAST: Uid = Uid([1; 16]);
+pub(crate) const WEST: Uid = Uid([2; 16]);
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-pub(super) fn put(world: &mut World, scope: Scope, object_name: &str, uid: Uid, resource: Resource) {
+pub(crate) fn put(world: &mut World, scope: Scope, object_name: &str, uid: Uid, resource: Resource) {
     let key = Key { kind: resource.kind(), scope, namespace: String::new(), name: name(object_name) };
     let resource = Arc::new(resource);
     world.apply(&Change::Put(Object { key, uid, revision: 7, features: vec![], payload: Bytes::new(), resource }));
 }
 
 /// The two clusters, one node each (`n1` at .0.0.1), no workloads, no policies.
-pub(super) fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::default();
     let fleet =
         Fleet { vip4: "240.0.0.0/8".parse().unwrap(), vip6: "fdff::/64".parse().unwrap(), excluded_label_keys: vec![] };
@@ -45,7 +45,7 @@ pub(super) fn world() -> World {
     world
 }
 
-pub(super) fn cluster(world: &mut World, uid: Uid, cluster_name: &str, n: u8, default_action: Action) {
+pub(crate) fn cluster(world: &mut World, uid: Uid, cluster_name: &str, n: u8, default_action: Action) {
     let cluster = Cluster {
         name: name(cluster_name),
         region: format!("region-{n}"),
@@ -56,7 +56,7 @@ pub(super) fn cluster(world: &mut World, uid: Uid, cluster_name: &str, n: u8, de
     put(world, Scope::Fleet, cluster_name, uid, Resource::Cluster(cluster));
 }
 
-pub(super) fn namespace(world: &mut World, cluster: Uid, namespace: &str, pairs: &[(&str, &str)]) {
+pub(crate) fn namespace(world: &mut World, cluster: Uid, namespace: &str, pairs: &[(&str, &str)]) {
     let mut labels = labels(pairs);
     labels.insert(manifest::NAMESPACE_NAME_LABEL.into(), namespace.into());
     let resource = Resource::Namespace(Namespace { name: name(namespace), labels });
@@ -64,7 +64,7 @@ pub(super) fn namespace(world: &mut World, cluster: Uid, namespace: &str, pairs:
 }
 
 /// A workload on node `n1`; its last byte of address is its uid. Named ports: `web` TCP 80, `dns` UDP 53.
-pub(super) fn workload(world: &mut World, cluster: Uid, namespace: &str, address: &str, pairs: &[(&str, &str)]) -> Uid {
+pub(crate) fn workload(world: &mut World, cluster: Uid, namespace: &str, address: &str, pairs: &[(&str, &str)]) -> Uid {
     let address: IpAddr = address.parse().unwrap();
     let mut uid = [cluster.0[0]; 16];
     match address {
@@ -88,7 +88,7 @@ pub(super) fn workload(world: &mut World, cluster: Uid, namespace: &str, address
 }
 
 /// A policy of tier, priority and rules, about every workload that the subject selects; written as people write it.
-pub(super) fn policy(world: &mut World, scope: Scope, policy_name: &str, spec: &str) -> Uid {
+pub(crate) fn policy(world: &mut World, scope: Scope, policy_name: &str, spec: &str) -> Uid {
     let text = format!(
         "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {{name: {policy_name}}}\nspec: {{{spec}}}\n"
     );
@@ -96,7 +96,7 @@ pub(super) fn policy(world: &mut World, scope: Scope, policy_name: &str, spec: &
     put_policy(world, scope, policies.remove(0))
 }
 
-pub(super) fn put_policy(world: &mut World, scope: Scope, policy: Policy) -> Uid {
+pub(crate) fn put_policy(world: &mut World, scope: Scope, policy: Policy) -> Uid {
     let mut uid = [0; 16];
     for (byte, c) in uid.iter_mut().zip(policy.name.as_str().bytes()) {
         *byte = c;
@@ -106,10 +106,10 @@ pub(super) fn put_policy(world: &mut World, scope: Scope, policy: Policy) -> Uid
     Uid(uid)
 }
 
-pub(super) fn flow(from: &str, to: &str, table: PortTable, number: u16) -> Flow {
+pub(crate) fn flow(from: &str, to: &str, table: PortTable, number: u16) -> Flow {
     Flow { from: from.parse().unwrap(), to: to.parse().unwrap(), target: Target { table, number } }
 }
 
-pub(super) fn tcp(from: &str, to: &str, port: u16) -> Flow {
+pub(crate) fn tcp(from: &str, to: &str, port: u16) -> Flow {
     flow(from, to, PortTable::Tcp, port)
 }

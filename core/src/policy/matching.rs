@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use crate::{
+    identity::Identity,
     model::{
-        Cluster, ClusterSelector, IpBlock, LabelSelector, Labels, Peer, Peers, Policy, PortMatch, Ports, Protocol,
-        Rule, Scope, Uid,
+        Cluster, ClusterSelector, IpBlock, LabelSelector, Labels, Name, Peer, Peers, Policy, PortMatch, Ports,
+        Protocol, REGION_LABEL, Rule, Scope, Uid,
     },
     policy::{
         tables::PortTable,
@@ -44,6 +45,14 @@ pub enum Miss {
     NotANode,
     /// Its address is in none of the blocks.
     Address,
+    /// Its identity is another.
+    Identity,
+    /// It is no backend of the service.
+    NotABackend,
+    /// No name that is wanted leads to its address, as far as is known.
+    DomainName,
+    /// Domain names are looked at outside the mesh only.
+    NotOutside,
     /// The list of peers is empty.
     NoPeers,
     /// An Accept with a peer that this version does not know accepts nothing.
@@ -126,7 +135,26 @@ impl World {
                 let certain = if *namespaces == all && *pods == all { Match::Yes } else { Match::Maybe };
                 Match::when(self.cluster_matches(scope, clusters, cluster), Miss::Cluster).and(|| certain)
             }
-            (Peer::Pods { .. }, _) => Match::No(Miss::NotAWorkload),
+            (Peer::Service { clusters, namespace, name }, Party::Workload(workload)) => {
+                Match::when(self.cluster_matches(scope, clusters, workload.cluster), Miss::Cluster)
+                    .and(|| Match::when(*namespace == workload.endpoint.namespace, Miss::Namespace))
+                    .and(|| Match::when(self.is_backend(&workload, name), Miss::NotABackend))
+            }
+            (Peer::Identities { clusters, names }, Party::Workload(workload)) => {
+                let excluded = self.fleet().map(|fleet| fleet.excluded_label_keys.as_slice()).unwrap_or_default();
+                let known = || names.contains(&Identity::of(workload.endpoint, excluded).id());
+                Match::when(self.cluster_matches(scope, clusters, workload.cluster), Miss::Cluster)
+                    .and(|| Match::when(known(), Miss::Identity))
+            }
+            (Peer::Service { clusters, .. } | Peer::Identities { clusters, .. }, Party::Unresolved { cluster }) => {
+                Match::when(self.cluster_matches(scope, clusters, cluster), Miss::Cluster).and(|| Match::Maybe)
+            }
+            (Peer::Pods { .. } | Peer::Service { .. } | Peer::Identities { .. }, _) => Match::No(Miss::NotAWorkload),
+            (Peer::DomainNames(names), Party::Outside) => {
+                let mut leading = self.domain_names(other.address);
+                Match::when(leading.any(|each| names.iter().any(|name| name.matches(each))), Miss::DomainName)
+            }
+            (Peer::DomainNames(_), _) => Match::No(Miss::NotOutside),
             (Peer::Networks(blocks), _) => {
                 Match::when(blocks.iter().any(|block| in_block(block, other.address)), Miss::Address)
             }
@@ -137,6 +165,11 @@ impl World {
             (Peer::Nodes { .. }, _) => Match::No(Miss::NotANode),
             (Peer::Unknown(_), _) => Match::No(Miss::UnknownPeer),
         }
+    }
+
+    fn is_backend(&self, workload: &Workload<'_>, name: &Name) -> bool {
+        let export = self.export(workload.cluster, &workload.endpoint.namespace, name);
+        export.is_some_and(|export| selects_backend(&export.selector, &workload.endpoint.labels))
     }
 
     fn labels_match(&self, workload: &Workload<'_>, namespaces: &LabelSelector, pods: &LabelSelector) -> Match {
@@ -156,8 +189,10 @@ impl World {
     }
 }
 
-/// The label by which cluster selectors see the region.
-pub const REGION_LABEL: &str = "axle.dev/region";
+/// Whether an export with this selector has a workload with these labels as a backend: an empty one has none.
+pub(super) fn selects_backend(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
 
 /// A cluster's labels as selectors see them: with its region, which no label of its own can stand for.
 #[must_use]

@@ -1,16 +1,23 @@
 //! Everything that bears on a verdict, as plain objects, and who is at an address.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use crate::{
     address::Claim,
     log::Change,
-    model::{Cluster, Endpoint, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object, Policy, Resource, Scope, Uid},
+    model::{
+        Cluster, Endpoint, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object, Policy, Resource, Scope,
+        ServiceExport, Uid,
+    },
 };
 
 /// The objects that decide. Built for clarity, not for speed: every question is answered by looking through them.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     kinds: BTreeMap<Kind, BTreeMap<Key, Object>>,
+    domain_names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
 /// A workload with what its object says about it.
@@ -74,6 +81,27 @@ impl World {
                     kind.remove(key);
                 }
             }
+        }
+    }
+
+    /// Notes that DNS answers this address when asked for that name.
+    pub fn learn_domain_name(&mut self, name: &str, address: IpAddr) {
+        self.domain_names.entry(address).or_default().insert(name.to_owned());
+    }
+
+    /// The names that lead to an address, as far as is known.
+    pub fn domain_names(&self, address: IpAddr) -> impl Iterator<Item = &str> {
+        self.domain_names.get(&address).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The export of a service by a cluster.
+    #[must_use]
+    pub fn export(&self, cluster: Uid, namespace: &Name, name: &Name) -> Option<&ServiceExport> {
+        let (kind, scope) = (Kind::ServiceExport, Scope::Cluster(cluster));
+        let key = Key { kind, scope, namespace: namespace.to_string(), name: name.clone() };
+        match self.kinds.get(&kind)?.get(&key)?.resource.as_ref() {
+            Resource::ServiceExport(export) => Some(export),
+            _ => None,
         }
     }
 

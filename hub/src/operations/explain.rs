@@ -156,6 +156,7 @@ fn words(world: &World, trace: &Trace) -> String {
         }
         Reason::Default => "no policy decided: the cluster's default action did".into(),
         Reason::OwnNode => "no policy decided: a workload is never cut off from its own node".into(),
+        Reason::Itself => "a workload is never cut off from itself".into(),
         Reason::ServiceAddress => "the other end is a service address: policy judges backends".into(),
         Reason::UnknownCluster => "the other end's cluster is not known".into(),
         Reason::UnknownNamespace => "the labels of the workload's namespace are not known".into(),

@@ -1,13 +1,15 @@
 //! Policies.
-use axle_core::model::{Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, Subject, Tier};
+use axle_core::model::{
+    Action, Enforcement, IdentityId, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, Subject, Tier, Uid,
+};
 
 use crate::{
     convert::{
         Invalid,
         invalid::{Within, list, required},
         scalar::{
-            action, action_to_wire, known, name, narrow, network, port, port_protocol, protocol, protocol_to_wire,
-            unspecified,
+            action, action_to_wire, known, name, narrow, network, parse, port, port_protocol, protocol,
+            protocol_to_wire, uid_from_wire, uid_to_wire, unspecified,
         },
     },
     v1,
@@ -101,7 +103,7 @@ impl TryFrom<v1::Rule> for Rule {
     type Error = Invalid;
     fn try_from(wire: v1::Rule) -> Result<Self, Invalid> {
         use v1::{peers, ports};
-        Ok(Self {
+        let rule = Self {
             name: wire.name,
             action: action("action", wire.action)?,
             peers: match required("peers", wire.peers.and_then(|peers| peers.peers))? {
@@ -112,7 +114,13 @@ impl TryFrom<v1::Rule> for Rule {
                 ports::Ports::Any(_) => Ports::Any,
                 ports::Ports::Of(of) => Ports::Of(list("ports", of.ports, TryInto::try_into)?),
             },
-        })
+        };
+        if let (Peers::Of(peers), Action::Deny | Action::Pass) = (&rule.peers, rule.action)
+            && peers.iter().any(Peer::only_accepts)
+        {
+            return Err(Invalid::new("action", format_args!("{:?}", rule.action), "Accept, by the kind of its peers"));
+        }
+        Ok(rule)
     }
 }
 
@@ -151,6 +159,18 @@ impl TryFrom<v1::Peer> for Peer {
                 clusters: required("clusters", nodes.clusters)?.try_into().within("clusters")?,
                 nodes: required("nodes", nodes.nodes)?.try_into().within("nodes")?,
             },
+            peer::Peer::Service(service) => Self::Service {
+                clusters: required("clusters", service.clusters)?.try_into().within("clusters")?,
+                namespace: name("namespace", service.namespace)?,
+                name: name("name", service.name)?,
+            },
+            peer::Peer::Identities(identities) => Self::Identities {
+                clusters: required("clusters", identities.clusters)?.try_into().within("clusters")?,
+                names: list("names", identities.names, |bytes| Ok(IdentityId(uid_from_wire("name", &bytes)?.0)))?,
+            },
+            peer::Peer::Domains(domains) => {
+                Self::DomainNames(list("names", domains.names, |text| parse("name", &text, "a domain name"))?)
+            }
             peer::Peer::Unknown(text) => Self::Unknown(text),
         })
     }
@@ -170,6 +190,18 @@ impl From<&Peer> for v1::Peer {
             }
             Peer::Nodes { clusters, nodes } => {
                 peer::Peer::Nodes(v1::NodePeer { clusters: Some(clusters.into()), nodes: Some(nodes.into()) })
+            }
+            Peer::Service { clusters, namespace, name } => peer::Peer::Service(v1::ServicePeer {
+                clusters: Some(clusters.into()),
+                namespace: namespace.to_string(),
+                name: name.to_string(),
+            }),
+            Peer::Identities { clusters, names } => {
+                let names = names.iter().map(|id| uid_to_wire(Uid(id.0))).collect();
+                peer::Peer::Identities(v1::IdentityPeer { clusters: Some(clusters.into()), names })
+            }
+            Peer::DomainNames(names) => {
+                peer::Peer::Domains(v1::DomainPeer { names: names.iter().map(ToString::to_string).collect() })
             }
             Peer::Unknown(text) => peer::Peer::Unknown(text.clone()),
         };

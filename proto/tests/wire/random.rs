@@ -2,8 +2,9 @@ use axle_core::{
     codec::Codec,
     log::Record,
     model::{
-        Action, ClusterSelector, Endpoint, Enforcement, Kind, LabelSelector, Labels, Name, NamedPort, Object, Operator,
-        Peer, Peers, Policy, PortMatch, Ports, Protocol, Requirement, Resource, Rule, Scope, Subject, Tier, Uid,
+        Action, ClusterSelector, Endpoint, Enforcement, IdentityId, Kind, LabelSelector, Labels, Name, NamedPort,
+        Object, Operator, Peer, Peers, Policy, PortMatch, Ports, Protocol, Requirement, Resource, Rule, Scope, Subject,
+        Tier, Uid,
     },
 };
 use axle_proto::convert::{self, Wire, object};
@@ -47,6 +48,8 @@ fn peer() -> impl Strategy<Value = Peer> {
             pods
         }),
         (clusters(), selector()).prop_map(|(clusters, nodes)| Peer::Nodes { clusters, nodes }),
+        (clusters(), any::<[u8; 16]>())
+            .prop_map(|(clusters, id)| Peer::Identities { clusters, names: vec![IdentityId(id)] }),
         ".{0,9}".prop_map(Peer::Unknown),
     ]
 }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use axle_core::{
     log::{Change, Contents, Delta, Entry, Hash, Intake, Past, Position, Record, Tombstone},
     model::{
-        Action, Affinity, Cluster, ClusterSelector, Endpoint, Enforcement, Fleet, IpBlock, Key, Kind, LabelSelector,
-        Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers, Policy, PortMatch, PortTarget, Ports,
-        Protocol, Requirement, Resource, Rule, Scope, ServiceConflict, ServiceExport, ServiceImport, ServicePort,
-        Subject, Tier, Uid,
+        Action, Affinity, Cluster, ClusterSelector, Endpoint, Enforcement, Fleet, IdentityId, IpBlock, Key, Kind,
+        LabelSelector, Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers, Policy, PortMatch,
+        PortTarget, Ports, Protocol, Requirement, Resource, Rule, Scope, ServiceConflict, ServiceExport, ServiceImport,
+        ServicePort, Subject, Tier, Uid,
     },
 };
 use axle_proto::convert::object;
@@ -90,6 +90,20 @@ pub(crate) fn policy() -> Policy {
         description: "why".into(),
         owner: "who".into(),
     }
+}
+
+/// What the model learned after the first version.
+pub(crate) fn later() -> Vec<(&'static str, Resource)> {
+    let peers = vec![
+        Peer::Service { clusters: ClusterSelector::Any, namespace: name("shop"), name: name("web") },
+        Peer::Identities {
+            clusters: ClusterSelector::Names(vec![name("berlin")]),
+            names: vec![IdentityId([1; 16]), IdentityId([2; 16])],
+        },
+        Peer::DomainNames(vec!["api.example.com".parse().unwrap(), "*.example.org".parse().unwrap()]),
+    ];
+    let rule = Rule { name: "out".into(), action: Action::Accept, peers: Peers::Of(peers), ports: Ports::Any };
+    vec![("policy-peers", Resource::Policy(Policy { ingress: None, egress: Some(vec![rule]), ..policy() }))]
 }
 
 /// A resource of each kind.

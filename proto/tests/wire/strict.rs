@@ -61,6 +61,25 @@ fn what_is_absent_from_a_policy_is_never_taken_as_everything() {
     says(pods(|pods| pods.clusters = Some(v1::ClusterSelector { of: None })), "clusters.of: got nothing");
 }
 
+/// A receiver cannot deny by what a name leads to, since that may be nothing: it does not take such a rule.
+#[test]
+fn peers_by_name_only_accept() {
+    let denies = |of: v1::peer::Peer| {
+        rule(|rule| {
+            rule.action = v1::Action::Deny.into();
+            let peers = v1::PeerList { peers: vec![v1::Peer { peer: Some(of) }] };
+            rule.peers = Some(v1::Peers { peers: Some(v1::peers::Peers::Of(peers)) });
+        })
+    };
+    let own = || Some(v1::ClusterSelector { of: Some(v1::cluster_selector::Of::Own(v1::Empty {})) });
+    let domains = v1::DomainPeer { names: vec!["*.example.com".into()] };
+    says(denies(v1::peer::Peer::Domains(domains)), "ingress[0].action: got Deny; wanted Accept");
+    let service = v1::ServicePeer { clusters: own(), namespace: "shop".into(), name: "web".into() };
+    says(denies(v1::peer::Peer::Service(service)), "ingress[0].action: got Deny; wanted Accept");
+    let short = v1::IdentityPeer { clusters: own(), names: vec![vec![0; 15].into()] };
+    says(denies(v1::peer::Peer::Identities(short)), "names[0].name: got 15 bytes");
+}
+
 #[test]
 fn enumerations_out_of_range_and_unset_are_refused() {
     for (number, said) in [(0, "unspecified"), (99, "99")] {

@@ -92,6 +92,7 @@ impl Attributor {
             }
             Reason::Default => (None, "default"),
             Reason::OwnNode => (None, "own_node"),
+            Reason::Itself => (None, "itself"),
             Reason::ServiceAddress => (None, "service_address"),
             Reason::UnknownCluster => (None, "unknown_cluster"),
             Reason::UnknownNamespace => (None, "unknown_namespace"),

@@ -3,7 +3,7 @@ mod session;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use axle_core::session::{Backoff, Heartbeat, Limits};
+use axle_core::session::{Backoff, FEATURES, Heartbeat, Limits};
 use axle_proto::v1;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,8 @@ pub struct LinkSettings {
     pub connect_timeout: Duration,
     /// How much the upstream may send at once.
     pub limits: Limits,
+    /// The features of objects that are taken; see [`FEATURES`].
+    pub features: &'static [&'static str],
 }
 
 impl Default for LinkSettings {
@@ -56,6 +58,7 @@ impl Default for LinkSettings {
             backoff_cap: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
+            features: FEATURES,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The questions that policies ask about the other side of a packet. Addresses with the same answers share a class.
 use crate::{
-    model::{Cluster, ClusterSelector, IpBlock, LabelSelector, Name, Protocol, Scope, Uid},
+    model::{Cluster, ClusterSelector, IdentityId, IpBlock, LabelSelector, Name, Peer, Protocol, Scope, Uid},
     policy::matching::cluster_labels,
 };
 
@@ -46,15 +46,33 @@ pub(super) struct PortName {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PodSelector {
     pub(super) clusters: Clusters,
-    pub(super) namespaces: LabelSelector,
-    pub(super) pods: LabelSelector,
+    pub(super) by: By,
+}
+
+/// By what workloads are selected.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum By {
+    Labels { namespaces: LabelSelector, pods: LabelSelector },
+    Identity(Vec<IdentityId>),
+    Service { namespace: Name, name: Name },
 }
 
 impl PodSelector {
+    /// The selector of a peer, if it is one of workloads.
+    pub(super) fn of(scope: Scope, peer: &Peer) -> Option<Self> {
+        let by = match peer.clone() {
+            Peer::Pods { namespaces, pods, .. } => By::Labels { namespaces, pods },
+            Peer::Identities { names, .. } => By::Identity(names),
+            Peer::Service { namespace, name, .. } => By::Service { namespace, name },
+            Peer::Networks(_) | Peer::Nodes { .. } | Peer::DomainNames(_) | Peer::Unknown(_) => return None,
+        };
+        Some(Self { clusters: Clusters::new(scope, peer.clusters()?), by })
+    }
+
     /// Whether every workload of the clusters is selected, whatever its labels.
     pub(super) fn is_all(&self) -> bool {
         let all = LabelSelector::default();
-        self.namespaces == all && self.pods == all
+        matches!(&self.by, By::Labels { namespaces, pods } if *namespaces == all && *pods == all)
     }
 }
 

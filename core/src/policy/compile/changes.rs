@@ -44,7 +44,13 @@ impl Compiler {
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.remove_node(*address, &noun.key));
             }
-            (Resource::Fleet(fleet), _) => self.set_service_ranges(fleet, false),
+            (Resource::Fleet(fleet), _) => {
+                self.set_service_ranges(fleet, false);
+                self.peers.rematch_identities(&self.nouns, &mut self.places);
+            }
+            (Resource::ServiceExport(export), Some(cluster)) => {
+                self.peers.rematch_service(cluster, &export.namespace, &self.nouns, &mut self.places);
+            }
             (Resource::Cluster(cluster), _) => {
                 cluster.prefixes.iter().for_each(|net| self.places.set_home(net.trunc(), noun.uid, false));
                 self.rematch_cluster(noun.uid);
@@ -70,7 +76,13 @@ impl Compiler {
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.add_node(*address, &noun.key));
             }
-            (Resource::Fleet(fleet), _) => self.set_service_ranges(fleet, true),
+            (Resource::Fleet(fleet), _) => {
+                self.set_service_ranges(fleet, true);
+                self.peers.rematch_identities(&self.nouns, &mut self.places);
+            }
+            (Resource::ServiceExport(export), Some(cluster)) => {
+                self.peers.rematch_service(cluster, &export.namespace, &self.nouns, &mut self.places);
+            }
             (Resource::Cluster(cluster), _) => {
                 cluster.prefixes.iter().for_each(|net| self.places.set_home(net.trunc(), noun.uid, true));
                 self.rematch_cluster(noun.uid);

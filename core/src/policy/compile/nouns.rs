@@ -7,7 +7,9 @@ use std::{
 use crate::{
     address::Claim,
     log::Change,
-    model::{Cluster, Endpoint, Fleet, Key, Labels, Name, Node, Object, Policy, Resource, Scope, Uid},
+    model::{
+        Cluster, Endpoint, Fleet, Key, Kind, Labels, Name, Node, Object, Policy, Resource, Scope, ServiceExport, Uid,
+    },
 };
 
 /// An object without its bytes.
@@ -130,6 +132,16 @@ impl Nouns {
     pub(super) fn namespace_labels(&self, cluster: Uid, name: &Name) -> Option<&Labels> {
         match self.namespaces.get(&(cluster, name.clone()))?.resource.as_ref() {
             Resource::Namespace(namespace) => Some(&namespace.labels),
+            _ => None,
+        }
+    }
+
+    /// The export of a service by a cluster.
+    pub(super) fn export(&self, cluster: Uid, namespace: &Name, name: &Name) -> Option<&ServiceExport> {
+        let (kind, scope) = (Kind::ServiceExport, Scope::Cluster(cluster));
+        let key = Key { kind, scope, namespace: namespace.to_string(), name: name.clone() };
+        match self.objects.get(&key)?.resource.as_ref() {
+            Resource::ServiceExport(export) => Some(export),
             _ => None,
         }
     }

@@ -2,13 +2,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    atom::{ANY_PORT, Atom, AtomId, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
+    atom::{ANY_PORT, Atom, AtomId, By, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
     index::{LabelIndex, SelectorIndex},
     intern::Interned,
     nouns::Nouns,
     places::Places,
 };
-use crate::model::{Endpoint, Labels, Name, Node, Uid};
+use crate::{
+    identity::Identity,
+    model::{Endpoint, IdentityId, Labels, Name, Node, Uid},
+    policy::matching::selects_backend,
+};
 
 /// Number of a [`Profile`].
 pub(super) type ProfileId = u32;
@@ -18,6 +22,7 @@ pub(super) type ProfileId = u32;
 pub(super) struct Profile {
     pub(super) cluster: Uid,
     pub(super) namespace: Name,
+    pub(super) service_account: String,
     pub(super) labels: Labels,
 }
 
@@ -40,6 +45,8 @@ pub(super) struct Peers {
     by_labels: LabelIndex<ProfileId>,
     /// The pod atoms in force.
     selectors: SelectorIndex<AtomId>,
+    /// Those of them that ask for an identity or a service instead of labels.
+    unlabelled: BTreeSet<AtomId>,
     /// Those that select every workload of their clusters, also those of unknown labels.
     for_all: BTreeSet<AtomId>,
     /// The atoms in force for workloads of unknown labels.
@@ -65,6 +72,7 @@ impl Peers {
             of_namespace: HashMap::new(),
             by_labels: LabelIndex::default(),
             selectors: SelectorIndex::default(),
+            unlabelled: BTreeSet::new(),
             for_all: BTreeSet::new(),
             maybe: BTreeSet::new(),
             nodes: BTreeSet::new(),
@@ -80,7 +88,8 @@ impl Peers {
     }
 
     pub(super) fn add_endpoint(&mut self, uid: Uid, cluster: Uid, endpoint: &Endpoint, nouns: &Nouns) {
-        let profile = Profile { cluster, namespace: endpoint.namespace.clone(), labels: endpoint.labels.clone() };
+        let Endpoint { namespace, service_account, labels, .. } = endpoint.clone();
+        let profile = Profile { cluster, namespace, service_account, labels };
         let id = self.profiles.number(profile);
         if self.groups.len() <= id as usize {
             self.groups.resize_with(id as usize + 1, Group::default);
@@ -117,7 +126,8 @@ impl Peers {
             Atom::Pods(selector) => selected(selector, profile, nouns),
             _ => false,
         };
-        let mut atoms: Vec<_> = self.selectors.candidates(&profile.labels).filter(selects).collect();
+        let candidates = self.selectors.candidates(&profile.labels).chain(self.unlabelled.iter().copied());
+        let mut atoms: Vec<_> = candidates.filter(selects).collect();
         atoms.sort_unstable();
         atoms.dedup();
         self.groups[id as usize].atoms = atoms;
@@ -132,10 +142,27 @@ impl Peers {
         }
     }
 
+    /// Matches the profiles of a namespace anew, after an export in it changed.
+    pub(super) fn rematch_service(&mut self, cluster: Uid, namespace: &Name, nouns: &Nouns, places: &mut Places) {
+        if !self.unlabelled.is_empty() {
+            self.rematch_namespace(cluster, namespace, nouns, places);
+        }
+    }
+
+    /// Matches every profile anew, after what counts for an identity changed.
+    pub(super) fn rematch_identities(&mut self, nouns: &Nouns, places: &mut Places) {
+        if !self.unlabelled.is_empty() {
+            self.rematch(|_| true, nouns, places);
+        }
+    }
+
     /// Matches the profiles of a cluster anew, after it changed.
     pub(super) fn rematch_cluster(&mut self, cluster: Uid, nouns: &Nouns, places: &mut Places) {
-        let ids: Vec<_> =
-            self.profiles.iter().filter(|(_, profile)| profile.cluster == cluster).map(|(id, _)| id).collect();
+        self.rematch(|profile| profile.cluster == cluster, nouns, places);
+    }
+
+    fn rematch(&mut self, concerns: impl Fn(&Profile) -> bool, nouns: &Nouns, places: &mut Places) {
+        let ids: Vec<_> = self.profiles.iter().filter(|(_, profile)| concerns(profile)).map(|(id, _)| id).collect();
         for id in ids {
             self.match_profile(id, nouns);
             self.touch_profile(id, nouns, places);
@@ -208,10 +235,11 @@ impl Peers {
         let put = |set: &mut BTreeSet<AtomId>| if on { set.insert(id) } else { set.remove(&id) };
         match atom.as_ref() {
             Atom::Pods(selector) => {
-                if on {
-                    self.selectors.add(&selector.pods, id)
-                } else {
-                    self.selectors.remove(&selector.pods, id)
+                match &selector.by {
+                    By::Labels { pods, .. } if on => self.selectors.add(pods, id),
+                    By::Labels { pods, .. } => self.selectors.remove(pods, id),
+                    By::Identity(_) | By::Service { .. } if on => drop(self.unlabelled.insert(id)),
+                    By::Identity(_) | By::Service { .. } => drop(self.unlabelled.remove(&id)),
                 }
                 for profile in self.selected_profiles(selector, nouns) {
                     let atoms = &mut self.groups[profile as usize].atoms;
@@ -248,9 +276,18 @@ impl Peers {
     }
 
     fn selected_profiles(&mut self, selector: &PodSelector, nouns: &Nouns) -> Vec<ProfileId> {
-        let everything = self.profiles.iter().map(|(id, profile)| (id, &profile.labels));
-        let candidates = self.by_labels.candidates(&selector.pods, everything);
-        let candidates = candidates.unwrap_or_else(|| self.profiles.iter().map(|(id, _)| id).collect());
+        let all = || self.profiles.iter().map(|(id, _)| id).collect();
+        let candidates = match &selector.by {
+            By::Labels { pods, .. } => {
+                let everything = self.profiles.iter().map(|(id, profile)| (id, &profile.labels));
+                self.by_labels.candidates(pods, everything).unwrap_or_else(all)
+            }
+            By::Service { namespace, .. } => {
+                let of = |(uid, _)| self.of_namespace.get(&(uid, namespace.clone()));
+                nouns.clusters().filter_map(of).flatten().copied().collect()
+            }
+            By::Identity(_) => all(),
+        };
         let selects = |id: &ProfileId| selected(selector, self.profiles.get(*id), nouns);
         candidates.into_iter().filter(selects).collect()
     }
@@ -305,9 +342,20 @@ pub(super) fn has_port(endpoint: &Endpoint, name: &PortName, port: u16) -> bool 
 
 /// Whether a workload of this profile is selected. A namespace whose labels are not known is not.
 fn selected(selector: &PodSelector, profile: &Profile, nouns: &Nouns) -> bool {
+    let Some(labels) = nouns.namespace_labels(profile.cluster, &profile.namespace) else { return false };
     contains(&selector.clusters, profile.cluster, nouns)
-        && nouns
-            .namespace_labels(profile.cluster, &profile.namespace)
-            .is_some_and(|labels| selector.namespaces.matches(labels))
-        && selector.pods.matches(&profile.labels)
+        && match &selector.by {
+            By::Labels { namespaces, pods } => namespaces.matches(labels) && pods.matches(&profile.labels),
+            By::Identity(names) => names.contains(&identity(profile, nouns)),
+            By::Service { namespace, name } => {
+                let export = || nouns.export(profile.cluster, namespace, name);
+                *namespace == profile.namespace
+                    && export().is_some_and(|export| selects_backend(&export.selector, &profile.labels))
+            }
+        }
+}
+
+fn identity(profile: &Profile, nouns: &Nouns) -> IdentityId {
+    let excluded = nouns.fleet().map(|fleet| fleet.excluded_label_keys.as_slice()).unwrap_or_default();
+    Identity::new(&profile.namespace, &profile.service_account, &profile.labels, excluded).id()
 }

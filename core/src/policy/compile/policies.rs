@@ -278,12 +278,8 @@ fn encode_peers(scope: Scope, list: &[Peer], accepts: bool, peers: &mut Peers) -
     let (mut yes, mut maybe) = (BTreeSet::new(), BTreeSet::new());
     for peer in list {
         match peer {
-            Peer::Pods { clusters, namespaces, pods } => {
-                let selector = PodSelector {
-                    clusters: Clusters::new(scope, clusters),
-                    namespaces: namespaces.clone(),
-                    pods: pods.clone(),
-                };
+            Peer::Pods { .. } | Peer::Identities { .. } | Peer::Service { .. } => {
+                let Some(selector) = PodSelector::of(scope, peer) else { continue };
                 if !accepts && !selector.is_all() {
                     maybe.insert(peers.atoms.number(Atom::MaybePods(selector.clone())));
                 }
@@ -295,8 +291,8 @@ fn encode_peers(scope: Scope, list: &[Peer], accepts: bool, peers: &mut Peers) -
             Peer::Nodes { clusters, nodes } => {
                 yes.insert(peers.atoms.number(Atom::Nodes(Clusters::new(scope, clusters), nodes.clone())));
             }
-            // A rule with such a peer never gets here.
-            Peer::Unknown(_) => {}
+            // What names lead to is not known here: such a peer accepts nothing. A rule with an unknown one never gets here.
+            Peer::DomainNames(_) | Peer::Unknown(_) => {}
         }
     }
     PeerCode::Of { yes: yes.into_iter().collect(), maybe: maybe.into_iter().collect() }

@@ -1,7 +1,7 @@
 //! One session, lower side.
 use std::{sync::Arc, time::Duration};
 
-use axle_core::session::{FEATURES, MAX_VERSION, MIN_VERSION, Receiver};
+use axle_core::session::{MAX_VERSION, MIN_VERSION, Receiver};
 use axle_proto::{
     convert,
     v1::{self, HubMessage, SpokeMessage},
@@ -55,7 +55,7 @@ fn hello<R: Replica>(link: &Link<R>) -> SpokeMessage {
     let hello = v1::Hello {
         min_version: MIN_VERSION,
         max_version: MAX_VERSION,
-        features: FEATURES.iter().map(ToString::to_string).collect(),
+        features: link.settings.features.iter().map(ToString::to_string).collect(),
         agent_version: link.agent_version.clone(),
         node: link.node.clone(),
         resume: link.replica.held().as_ref().map(convert::position_to_wire),
@@ -70,7 +70,7 @@ async fn converse<R: Replica>(
     mut incoming: Streaming<HubMessage>,
     outbox: &Outbox<SpokeMessage>,
 ) -> (bool, Goodbye) {
-    let mut receiver = Receiver::new(link.replica.held(), FEATURES, link.settings.limits);
+    let mut receiver = Receiver::new(link.replica.held(), link.settings.features, link.settings.limits);
     let patience = link.settings.heartbeat.patience();
     let mut welcomed = false;
     link.statuses.mark_changed();

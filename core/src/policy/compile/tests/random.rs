@@ -2,9 +2,11 @@
 use proptest::prelude::*;
 
 use super::rig::{
-    ROOMY, Rig, cluster, delete, endpoint, fleet, labels, name, namespace, node, policy, put_endpoint, put_policy, uid,
+    ROOMY, Rig, cluster, delete, endpoint, export, fleet, fleet_without, labels, name, namespace, node, policy,
+    put_endpoint, put_policy, uid,
 };
 use crate::{
+    identity::Identity,
     log::Change,
     model::{
         Action, ClusterSelector, Enforcement, IpBlock, LabelSelector, NamedPort, Operator, Peer, Peers, Policy,
@@ -97,8 +99,16 @@ fn peers() -> impl Strategy<Value = Peers> {
             ..Default::default()
         },
     });
+    let service = clusters().prop_map(|clusters| Peer::Service { clusters, namespace: name("a"), name: name("web") });
+    let identities = clusters().prop_map(|clusters| {
+        let of = |app| Identity::of(&endpoint(0, 0, "n0", app, &[]), &[]).id();
+        Peer::Identities { clusters, names: vec![of("x"), of("z")] }
+    });
     let peer = prop_oneof![
         5 => pods,
+        1 => service,
+        1 => identities,
+        1 => Just(Peer::DomainNames(vec!["*.example.com".parse().unwrap()])),
         2 => prop::collection::vec(block(), 1..3).prop_map(Peer::Networks),
         1 => nodes,
         1 => Just(Peer::Unknown("domainNames".into())),
@@ -192,9 +202,12 @@ fn change() -> impl Strategy<Value = Change> {
         let policy = Policy { name: name(&format!("p{number}")), ..policy };
         put_policy(scope, 50 + number, 1, policy)
     });
+    let export = (0u8..2, "[xy]").prop_map(|(cluster, app)| export(cluster, &app));
     prop_oneof![
         6 => endpoint,
         8 => policy,
+        2 => export,
+        1 => any::<bool>().prop_map(|excluded| fleet_without(if excluded { &["tier"] } else { &[] })),
         2 => (0u8..2, "[ab]", "[pq]").prop_map(|(cluster, of, env)| namespace(cluster, &of, &env)),
         1 => (0u8..3, any::<bool>()).prop_map(|(number, deny)| {
             cluster(number, if deny { Action::Deny } else { Action::Accept })

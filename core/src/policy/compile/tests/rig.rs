@@ -6,8 +6,8 @@ use bytes::Bytes;
 use crate::{
     log::Change,
     model::{
-        Action, Cluster, Endpoint, Enforcement, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object, Policy,
-        Resource, Rule, Scope, Subject, Tier, Uid,
+        Action, Affinity, Cluster, Endpoint, Enforcement, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object,
+        Policy, Resource, Rule, Scope, ServiceExport, Subject, Tier, Uid,
     },
     policy::{
         Party, Ruling, Target, Verdict, World,
@@ -73,11 +73,13 @@ pub(super) fn cluster(number: u8, default_action: Action) -> Change {
 }
 
 pub(super) fn fleet() -> Change {
-    let fleet = Fleet {
-        vip4: "10.96.0.0/16".parse().unwrap(),
-        vip6: "fd96::/64".parse().unwrap(),
-        excluded_label_keys: Vec::new(),
-    };
+    fleet_without(&[])
+}
+
+pub(super) fn fleet_without(excluded_label_keys: &[&str]) -> Change {
+    let excluded_label_keys = excluded_label_keys.iter().map(ToString::to_string).collect();
+    let fleet =
+        Fleet { vip4: "10.96.0.0/16".parse().unwrap(), vip6: "fd96::/64".parse().unwrap(), excluded_label_keys };
     put(Scope::Fleet, "", "fleet", uid(200), 1, Resource::Fleet(fleet))
 }
 
@@ -86,6 +88,20 @@ pub(super) fn namespace(cluster: u8, of: &str, env: &str) -> Change {
     let resource = Resource::Namespace(Namespace { name: name(of), labels });
     let number = 100 + cluster * 4 + u8::from(of == "b");
     put(Scope::Cluster(uid(cluster)), "", of, uid(number), 1, resource)
+}
+
+/// The cluster's export of the service `a/web`.
+pub(super) fn export(cluster: u8, app: &str) -> Change {
+    let export = ServiceExport {
+        namespace: name("a"),
+        name: name("web"),
+        created_ms: 1,
+        selector: labels(&[("app", app)]),
+        ports: Vec::new(),
+        affinity: Affinity::Local,
+        weight: 100,
+    };
+    put(Scope::Cluster(uid(cluster)), "a", "web", uid(180 + cluster), 1, Resource::ServiceExport(export))
 }
 
 pub(super) fn node(cluster: u8, of: &str, address: &str, role: &str) -> Change {
