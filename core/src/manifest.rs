@@ -1,16 +1,26 @@
 //! The documents that people write: strict YAML in, the model out, and back.
 //!
-//! Every document has `apiVersion: axle.dev/v1alpha1` and a `kind`. Nothing is guessed: an unknown field, a missing one
+//! Every document has an `apiVersion` and a `kind`: ours are of `axle.dev/v1alpha1`, and the policies of Kubernetes are
+//! understood as they are. Nothing is guessed: an unknown field, a missing one
 //! or a wrong value is a [`Violation`] that says what, where, what was wanted and how to mend it, and all violations of
 //! a text are reported at once.
+mod blocks;
+pub mod cilium;
+mod cluster_network_policy;
 mod inventory;
+mod kubernetes;
 mod labels;
+mod network_policy;
 mod policy;
+mod ports;
 mod print;
 mod reader;
+mod rules;
+mod selectors;
 mod tree;
 mod violation;
 
+pub use cilium::import_cilium;
 pub use inventory::{Export, NAMESPACE_NAME_LABEL, Service, Workload};
 pub use print::print_policy;
 pub use reader::suggest;
@@ -19,15 +29,15 @@ pub use violation::Violation;
 use crate::model::{Namespace, Policy};
 use reader::{At, Faults};
 
-/// The API group and version of every document.
+/// The API group and version of our own documents.
 pub const API_VERSION: &str = "axle.dev/v1alpha1";
 
 /// One document, understood.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
-    /// `MeshNetworkPolicy`: a policy of the Admin or Baseline tier. Whose it is (the fleet's or a cluster's) follows
-    /// from the door it came through, not from its text.
-    MeshNetworkPolicy(Policy),
+    /// A policy of one of [`Document::POLICIES`]. Whose it is (the fleet's or a cluster's) follows from the door it came
+    /// through, not from its text.
+    Policy(Policy),
     /// `Namespace`, with the label `kubernetes.io/metadata.name` added.
     Namespace(Namespace),
     /// `Workload`.
@@ -39,13 +49,24 @@ pub enum Document {
 }
 
 impl Document {
-    const KINDS: [&str; 5] = ["MeshNetworkPolicy", "Namespace", "Workload", "Service", "ServiceExport"];
+    /// The kinds of policy, in their own words.
+    pub const POLICIES: [&str; 3] = ["MeshNetworkPolicy", "NetworkPolicy", "ClusterNetworkPolicy"];
+    /// Every kind, and the API that it is of.
+    const KINDS: [(&str, &str); 7] = [
+        ("MeshNetworkPolicy", API_VERSION),
+        ("NetworkPolicy", "networking.k8s.io/v1"),
+        ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
+        ("Namespace", API_VERSION),
+        ("Workload", API_VERSION),
+        ("Service", API_VERSION),
+        ("ServiceExport", API_VERSION),
+    ];
 
-    /// The document's kind, as it is written.
+    /// The document's kind, as it is written; a policy's of whichever kind is `Policy`, since all share their names.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::MeshNetworkPolicy(_) => "MeshNetworkPolicy",
+            Self::Policy(_) => "Policy",
             Self::Namespace(_) => "Namespace",
             Self::Workload(_) => "Workload",
             Self::Service(_) => "Service",
@@ -61,7 +82,8 @@ impl Document {
 pub fn parse(text: &str) -> Result<Vec<Document>, Vec<Violation>> {
     let nodes = tree::parse(text)?;
     let mut faults = Faults::default();
-    let documents: Vec<Document> = nodes.iter().filter_map(|node| document(&At::root(node), &mut faults)).collect();
+    let items: Vec<At<'_>> = nodes.iter().flat_map(|node| kubernetes::items(&At::root(node), &mut faults)).collect();
+    let documents: Vec<Document> = items.iter().filter_map(|at| document(at, &mut faults)).collect();
     faults.none_or(documents)
 }
 
@@ -79,19 +101,19 @@ pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
             column: 1,
             field: String::new(),
             got: "a text without documents".into(),
-            want: "at least one MeshNetworkPolicy".into(),
+            want: "at least one policy".into(),
             fix: "check that the right file was given".into(),
         });
     }
     let mut policies = Vec::new();
-    for node in &nodes {
-        let at = At::root(node);
+    let items: Vec<At<'_>> = nodes.iter().flat_map(|node| kubernetes::items(&At::root(node), &mut faults)).collect();
+    for at in items {
         match document(&at, &mut faults) {
-            Some(Document::MeshNetworkPolicy(policy)) => policies.push(policy),
+            Some(Document::Policy(policy)) => policies.push(policy),
             Some(other) => faults.add(Violation {
                 code: "unknown-kind",
                 fix: format!("put {} documents into the inventory of an agent", other.kind()),
-                ..at.violation(other.kind(), "kind MeshNetworkPolicy")
+                ..at.violation(other.kind(), format!("kind {}", Document::POLICIES.join(" or ")))
             }),
             None => {}
         }
@@ -101,11 +123,14 @@ pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
 
 fn document(at: &At<'_>, faults: &mut Faults) -> Option<Document> {
     let map = at.map(faults)?;
-    let version = map.required("apiVersion", faults).and_then(|at| at.choice(&[(API_VERSION, ())], faults));
-    let kinds = Document::KINDS.map(|kind| (kind, kind));
-    let kind = map.required("kind", faults).and_then(|at| at.choice(&kinds, faults))?;
+    let version_at = map.required("apiVersion", faults);
+    let kinds = Document::KINDS.map(|kind| (kind.0, kind));
+    let (kind, of) = map.required("kind", faults).and_then(|at| at.choice(&kinds, faults))?;
+    let version = version_at.and_then(|at| at.choice(&[(of, ())], faults));
     let document = match kind {
-        "MeshNetworkPolicy" => policy::read(&map, faults).map(Document::MeshNetworkPolicy),
+        "MeshNetworkPolicy" => policy::read(&map, faults).map(Document::Policy),
+        "NetworkPolicy" => network_policy::read(&map, faults).map(Document::Policy),
+        "ClusterNetworkPolicy" => cluster_network_policy::read(&map, faults).map(Document::Policy),
         "Namespace" => inventory::namespace(&map, faults).map(Document::Namespace),
         "Workload" => inventory::workload(&map, faults).map(Document::Workload),
         "Service" => inventory::service(&map, faults).map(Document::Service),

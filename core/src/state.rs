@@ -182,8 +182,12 @@ impl State {
             Command::RemoveCluster { name } => clusters::remove(self, &mut draft, name)?,
             Command::RemoveNode { cluster, node } => clusters::remove_node(self, &mut draft, cluster, node)?,
             Command::PutPolicies { policies } => policies::put(self, &mut draft, policies)?,
-            Command::DisablePolicy { name, disabled } => policies::disable(&mut draft, name, *disabled)?,
-            Command::DeletePolicy { name } => policies::delete(&mut draft, name)?,
+            Command::DisablePolicy { namespace, name, disabled } => {
+                policies::disable(&mut draft, &policies::key(namespace.as_ref(), name), *disabled)?
+            }
+            Command::DeletePolicy { namespace, name } => {
+                policies::delete(&mut draft, &policies::key(namespace.as_ref(), name))?
+            }
             Command::TakeDelta { cluster, after, delta } => {
                 refused = intake::delta(self, &mut draft, (*cluster, *after), delta)?;
                 intake = Some((*cluster, delta.to));

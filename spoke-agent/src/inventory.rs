@@ -52,10 +52,7 @@ impl Inventory {
         let mut problems = Vec::new();
         for document in documents {
             let named = (document.kind(), objects::name(&document));
-            if matches!(document, Document::MeshNetworkPolicy(_)) {
-                problems
-                    .push(format!("{} {}: policies are applied at the hub: axle policy apply -f", named.0, named.1));
-            } else if known.insert(named.clone()) {
+            if known.insert(named.clone()) {
                 self.documents.push(document);
             } else {
                 problems.push(format!("{} {} is there a second time; the first one counts", named.0, named.1));

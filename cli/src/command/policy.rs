@@ -2,6 +2,7 @@
 mod apply;
 mod document;
 mod explain;
+mod import;
 
 use axle_proto::v1::{DeletePolicyRequest, ListRequest, PolicyView, SetPolicyDisabledRequest};
 use clap::Subcommand;
@@ -20,30 +21,32 @@ pub(crate) enum Command {
     Validate(document::Files),
     /// Apply all policies of the documents at once, or none.
     Apply(apply::Apply),
+    /// Turn policies of Cilium into policies of Axle, here, without a hub.
+    Import(import::ImportArguments),
     /// List the policies.
     List,
     /// Print a policy as a document, ready to be edited and applied.
     Show {
-        /// The policy's name.
+        /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
     },
     /// Keep a policy, but take it out of force.
     Disable {
-        /// The policy's name.
+        /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
         #[command(flatten)]
         wait: Wait,
     },
     /// Put a disabled policy back into force.
     Enable {
-        /// The policy's name.
+        /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
         #[command(flatten)]
         wait: Wait,
     },
     /// Delete a policy.
     Delete {
-        /// The policy's name.
+        /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
         #[command(flatten)]
         wait: Wait,
@@ -57,6 +60,7 @@ impl Command {
         match self {
             Self::Validate(files) => document::validate(&files, session.output),
             Self::Apply(apply) => apply.run(session).await,
+            Self::Import(import) => import.run(session.output),
             Self::List => list(session).await,
             Self::Show { name } => show(session, &name).await,
             Self::Disable { name, wait } => set_disabled(session, name, true, &wait).await,
@@ -69,7 +73,8 @@ impl Command {
 
 async fn policies(session: &Session, name: &str) -> Result<Vec<PolicyView>, Failure> {
     let mut admin = session.admin().await?;
-    let request = ListRequest { name: name.to_owned(), ..ListRequest::default() };
+    let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+    let request = ListRequest { namespace: namespace.to_owned(), name: name.to_owned(), ..ListRequest::default() };
     every_page(request, async |request| {
         let page = admin.list_policies(request).await?.into_inner();
         Ok((page.policies, page.next_cursor))
@@ -109,6 +114,11 @@ async fn delete(session: &Session, name: String, wait: &Wait) -> Result<(), Fail
     wait.run(session, &mut admin, result.revision).await
 }
 
+/// The policy's name, with its namespace if it is of one.
+fn title(policy: &PolicyView) -> String {
+    if policy.namespace.is_empty() { policy.name.clone() } else { format!("{}/{}", policy.namespace, policy.name) }
+}
+
 fn table(policies: &[PolicyView]) -> Table {
     let mut table =
         Table::new(["NAME", "TIER", "PRIORITY", "STATE", "INGRESS", "EGRESS", "SUBJECTS", "REVISION", "SCOPE"]);
@@ -120,7 +130,7 @@ fn table(policies: &[PolicyView]) -> Table {
         };
         let scope = if policy.cluster.is_empty() { "fleet" } else { policy.cluster.as_str() };
         table.row([
-            policy.name.as_str().into(),
+            title(policy).into(),
             policy.tier.as_str().into(),
             policy.priority.to_string().into(),
             state,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use super::{
     Violation,
     labels::labels,
-    policy::port_protocol,
+    ports::{port_name, port_protocol},
     reader::{At, Faults, Map},
 };
 use crate::model::{
@@ -249,25 +249,6 @@ fn service_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<ServicePort>> {
 
 fn protocol(map: &Map<'_>, faults: &mut Faults) -> Option<Protocol> {
     map.optional("protocol").map_or(Some(Protocol::Tcp), |at| at.choice(&port_protocol(), faults))
-}
-
-/// A port's name as Kubernetes has it (IANA_SVC_NAME).
-pub(super) fn port_name(at: &At<'_>, faults: &mut Faults) -> Option<String> {
-    let text = at.text(faults)?;
-    let bytes = text.as_bytes();
-    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
-    let fits = (1..=15).contains(&bytes.len())
-        && bytes.iter().all(inner)
-        && bytes.iter().any(u8::is_ascii_lowercase)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && !text.contains("--");
-    if !fits {
-        let want = "a port's name: 1 to 15 lower-case letters, digits and single '-' inside, with at least one letter";
-        at.invalid(want, "", faults);
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 fn duplicate(at: &At<'_>, got: String, faults: &mut Faults) {

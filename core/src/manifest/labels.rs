@@ -1,7 +1,7 @@
 //! Labels and selectors, as Kubernetes spells them.
 use super::{
     Violation,
-    reader::{At, Faults},
+    reader::{At, Faults, Map},
 };
 use crate::model::{LabelSelector, Labels, Name, Operator, Requirement};
 
@@ -12,12 +12,16 @@ const WANT_VALUE: &str =
 
 /// A mapping of label keys to values.
 pub(super) fn labels(at: &At<'_>, faults: &mut Faults) -> Option<Labels> {
+    labels_by(at, is_key, faults)
+}
+
+fn labels_by(at: &At<'_>, is_key: fn(&str) -> bool, faults: &mut Faults) -> Option<Labels> {
     let mut labels = Labels::new();
     for (key, value_at) in at.map(faults)?.entries() {
         if !is_key(key) {
             faults.add(value_at.violation(format!("the key {key:?}"), WANT_KEY));
         }
-        let Some(value) = value(&value_at, faults) else { continue };
+        let Some(value) = label_value(&value_at, faults) else { continue };
         labels.insert(key.to_owned(), value);
     }
     Some(labels)
@@ -25,20 +29,35 @@ pub(super) fn labels(at: &At<'_>, faults: &mut Faults) -> Option<Labels> {
 
 /// A LabelSelector; an empty one selects everything.
 pub(super) fn selector(at: &At<'_>, faults: &mut Faults) -> Option<LabelSelector> {
+    selector_by(at, is_key, faults)
+}
+
+/// The same with keys of which this says what they are.
+pub(super) fn selector_by(at: &At<'_>, is_key: fn(&str) -> bool, faults: &mut Faults) -> Option<LabelSelector> {
     let map = at.map(faults)?;
-    let match_labels = map.optional("matchLabels").map(|at| labels(&at, faults));
+    let selector = fields(&map, is_key, faults);
+    map.finish(faults);
+    selector
+}
+
+/// The fields of a LabelSelector, of a mapping that may have more.
+pub(super) fn selector_fields(map: &Map<'_>, faults: &mut Faults) -> Option<LabelSelector> {
+    fields(map, is_key, faults)
+}
+
+fn fields(map: &Map<'_>, is_key: fn(&str) -> bool, faults: &mut Faults) -> Option<LabelSelector> {
+    let match_labels = map.optional("matchLabels").map(|at| labels_by(&at, is_key, faults));
     let match_expressions = map.optional("matchExpressions").map(|at| {
         let items = at.list(faults)?;
-        Some(items.iter().filter_map(|item| requirement(item, faults)).collect())
+        Some(items.iter().filter_map(|item| requirement(item, is_key, faults)).collect())
     });
-    map.finish(faults);
     Some(LabelSelector {
         match_labels: match_labels.unwrap_or_else(|| Some(Labels::new()))?,
         match_expressions: match_expressions.unwrap_or_else(|| Some(Vec::new()))?,
     })
 }
 
-fn requirement(at: &At<'_>, faults: &mut Faults) -> Option<Requirement> {
+fn requirement(at: &At<'_>, is_key: fn(&str) -> bool, faults: &mut Faults) -> Option<Requirement> {
     let map = at.map(faults)?;
     let key = map.required("key", faults).and_then(|at| {
         let key = at.text(faults)?;
@@ -60,7 +79,7 @@ fn requirement(at: &At<'_>, faults: &mut Faults) -> Option<Requirement> {
         }
         Some(at) => {
             let items = at.some_list("give the values, or use Exists or DoesNotExist", faults)?;
-            items.iter().map(|item| value(item, faults)).collect::<Option<Vec<_>>>()
+            items.iter().map(|item| label_value(item, faults)).collect::<Option<Vec<_>>>()
         }
     };
     let operator = match operator? {
@@ -79,7 +98,8 @@ fn requirement(at: &At<'_>, faults: &mut Faults) -> Option<Requirement> {
     Some(Requirement { key: key?, operator })
 }
 
-fn value(at: &At<'_>, faults: &mut Faults) -> Option<String> {
+/// The value of a label.
+pub(super) fn label_value(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     let text = at.text(faults)?;
     if !text.is_empty() && !is_word(text) {
         at.invalid(WANT_VALUE, "", faults);
@@ -88,7 +108,7 @@ fn value(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn is_key(key: &str) -> bool {
+pub(super) fn is_key(key: &str) -> bool {
     match key.split_once('/') {
         None => is_word(key),
         Some((prefix, name)) => Name::new(prefix).is_ok() && is_word(name),

@@ -7,19 +7,23 @@ use crate::model::{
     Protocol, Rule, Tier,
 };
 
-/// The policy as a `MeshNetworkPolicy` document that means the same, or `None` where no such document does: a policy of
-/// the namespace tier, a rule without peers or with one that this version does not know, a named port of one protocol.
+/// The policy as a `MeshNetworkPolicy` document that means the same, whatever document it was written as. `None` where no
+/// such document does: a rule without peers or ports, or with a peer that this version does not know.
 #[must_use]
 pub fn print_policy(policy: &Policy) -> Option<String> {
     let tier = match policy.tier {
         Tier::Admin => "Admin",
         Tier::Baseline => "Baseline",
-        Tier::Namespace => return None,
+        Tier::Namespace => "Namespace",
     };
+    let mut metadata = Map::from_iter([("name".to_owned(), json!(policy.name))]);
+    metadata.extend(policy.namespace.as_ref().map(|namespace| ("namespace".to_owned(), json!(namespace))));
     let mut spec = Map::new();
     let mut put = |key: &str, value: Value| spec.insert(key.to_owned(), value);
     put("tier", json!(tier));
-    put("priority", json!(policy.priority));
+    if policy.tier != Tier::Namespace {
+        put("priority", json!(policy.priority));
+    }
     let subject = &policy.subject;
     put("subject", workloads(&subject.clusters, &subject.namespaces, &subject.pods));
     for (key, peers_key, rules) in [("ingress", "from", &policy.ingress), ("egress", "to", &policy.egress)] {
@@ -39,7 +43,7 @@ pub fn print_policy(policy: &Policy) -> Option<String> {
         }
     }
     let document = json!({
-        "apiVersion": API_VERSION, "kind": "MeshNetworkPolicy", "metadata": {"name": policy.name}, "spec": spec,
+        "apiVersion": API_VERSION, "kind": "MeshNetworkPolicy", "metadata": metadata, "spec": spec,
     });
     serde_saphyr::to_string(&document).ok()
 }
@@ -107,7 +111,7 @@ fn rule(rule: &Rule, peers_key: &str) -> Option<Value> {
         if ports.is_empty() {
             return None;
         }
-        map.insert("protocols".into(), ports.iter().map(port).collect::<Option<Vec<_>>>()?.into());
+        map.insert("protocols".into(), ports.iter().map(port).collect());
     }
     Some(map.into())
 }
@@ -117,20 +121,31 @@ fn peer(peer: &Peer) -> Option<Value> {
         Peer::Pods { clusters, namespaces, pods } => Some(workloads(clusters, namespaces, pods)),
         Peer::Networks(blocks) if blocks.is_empty() => None,
         Peer::Networks(blocks) => Some(json!({"networks": blocks.iter().map(block).collect::<Vec<_>>()})),
-        Peer::Nodes { clusters, nodes } => {
-            let mut map = with_clusters(clusters);
-            map.insert("nodes".into(), selector(nodes));
-            Some(map.into())
+        Peer::Nodes { clusters, nodes } => Some(of_clusters(clusters, "nodes", selector(nodes))),
+        Peer::Service { clusters, namespace, name } => {
+            Some(of_clusters(clusters, "service", json!({"namespace": namespace, "name": name})))
+        }
+        Peer::Identities { names, .. } if names.is_empty() => None,
+        Peer::Identities { clusters, names } => Some(of_clusters(clusters, "identities", json!(names))),
+        Peer::DomainNames(names) if names.is_empty() => None,
+        Peer::DomainNames(names) => {
+            Some(json!({"domainNames": names.iter().map(ToString::to_string).collect::<Vec<_>>()}))
         }
         Peer::Unknown(_) => None,
     }
+}
+
+fn of_clusters(clusters: &ClusterSelector, key: &str, value: Value) -> Value {
+    let mut map = with_clusters(clusters);
+    map.insert(key.to_owned(), value);
+    map.into()
 }
 
 fn block(block: &IpBlock) -> Value {
     if block.except.is_empty() { json!(block.cidr) } else { json!({"cidr": block.cidr, "except": block.except}) }
 }
 
-fn port(port: &PortMatch) -> Option<Value> {
+fn port(port: &PortMatch) -> Value {
     let (protocol, detail) = match port {
         PortMatch::Protocol(protocol) => (protocol, json!({})),
         PortMatch::Range { protocol, first, last } if first == last => {
@@ -141,11 +156,10 @@ fn port(port: &PortMatch) -> Option<Value> {
         }
         PortMatch::IcmpType { protocol, kind, code: None } => (protocol, json!({"type": kind})),
         PortMatch::IcmpType { protocol, kind, code: Some(code) } => (protocol, json!({"type": kind, "code": code})),
-        PortMatch::Named { protocol: None, name } => return Some(json!({ "destinationNamedPort": name })),
-        // The document cannot say it, and without the protocol it would be wider.
-        PortMatch::Named { protocol: Some(_), .. } => return None,
+        PortMatch::Named { protocol: None, name } => return json!({ "destinationNamedPort": name }),
+        PortMatch::Named { protocol: Some(protocol), name } => (protocol, json!({ "destinationNamedPort": name })),
     };
-    Some(json!({ key(*protocol): detail }))
+    json!({ key(*protocol): detail })
 }
 
 fn key(protocol: Protocol) -> &'static str {

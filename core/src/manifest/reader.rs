@@ -107,6 +107,14 @@ impl<'n> At<'n> {
         }
     }
 
+    /// A text or a whole number, as text.
+    pub(super) fn scalar(&self, faults: &mut Faults) -> Option<String> {
+        match &self.node.value {
+            Value::Integer(number) => Some(number.to_string()),
+            _ => self.text(faults).map(str::to_owned),
+        }
+    }
+
     pub(super) fn is_text(&self) -> bool {
         matches!(self.node.value, Value::Text(_))
     }

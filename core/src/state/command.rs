@@ -52,6 +52,8 @@ pub enum Command {
     },
     /// A fleet policy goes out of effect, or back into it.
     DisablePolicy {
+        /// Of which namespace, if of one.
+        namespace: Option<Name>,
         /// Which.
         name: Name,
         /// Out of effect?
@@ -59,6 +61,8 @@ pub enum Command {
     },
     /// A fleet policy goes.
     DeletePolicy {
+        /// Of which namespace, if of one.
+        namespace: Option<Name>,
         /// Which.
         name: Name,
     },
@@ -117,14 +121,20 @@ impl Command {
             Self::RemoveCluster { name } => format!("cluster remove {name}"),
             Self::RemoveNode { cluster, node } => format!("node remove {cluster}/{node}"),
             Self::PutPolicies { policies } => {
-                let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+                let names: Vec<String> = policies.iter().map(Policy::title).collect();
                 format!("policy apply {}", names.join(", "))
             }
-            Self::DisablePolicy { name, disabled: true } => format!("policy disable {name}"),
-            Self::DisablePolicy { name, disabled: false } => format!("policy enable {name}"),
-            Self::DeletePolicy { name } => format!("policy delete {name}"),
+            Self::DisablePolicy { namespace, name, disabled } => {
+                let verb = if *disabled { "disable" } else { "enable" };
+                format!("policy {verb} {}", title(namespace.as_ref(), name))
+            }
+            Self::DeletePolicy { namespace, name } => format!("policy delete {}", title(namespace.as_ref(), name)),
             Self::TakeDelta { delta, .. } => format!("cluster sync to {}", delta.to.revision),
             Self::TakeSnapshot { snapshot, .. } => format!("cluster resync to {}", snapshot.at.revision),
         }
     }
+}
+
+fn title(namespace: Option<&Name>, name: &Name) -> String {
+    namespace.map_or_else(|| name.to_string(), |namespace| format!("{namespace}/{name}"))
 }

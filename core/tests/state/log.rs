@@ -51,7 +51,7 @@ fn command(hub: &mut Hub, act: &Act) -> Option<Command> {
             let policy = axle_core::model::Policy { priority, ..policy(&format!("p{p}")) };
             Some(Command::PutPolicies { policies: vec![policy] })
         }
-        Act::Delete(p) => Some(Command::DeletePolicy { name: name(&format!("p{p}")) }),
+        Act::Delete(p) => Some(Command::DeletePolicy { namespace: None, name: name(&format!("p{p}")) }),
         Act::Endpoint(c, e) => take(hub, c, &|uid| {
             vec![put(node(uid, "n1", 90 + e)), put(endpoint(uid, e, "n1", &format!("10.{c}.0.{e}")))]
         }),

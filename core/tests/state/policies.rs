@@ -1,5 +1,5 @@
 use axle_core::{
-    model::{LabelSelector, Operator, Peer, Peers, Policy, Requirement, Resource, Rule},
+    model::{Kind, LabelSelector, Operator, Peer, Peers, Policy, Requirement, Resource, Rule, Tier},
     state::{Command, RejectionKind},
 };
 
@@ -10,7 +10,7 @@ fn put(hub: &mut Hub, policies: Vec<Policy>) -> Result<(), axle_core::state::Rej
 }
 
 fn only(hub: &Hub) -> (axle_core::model::Uid, u64, Policy) {
-    let object = hub.state.list(axle_core::model::Kind::Policy).next().unwrap();
+    let object = hub.state.list(Kind::Policy).next().unwrap();
     let Resource::Policy(policy) = &*object.resource else { panic!("a policy") };
     (object.uid, object.revision, policy.clone())
 }
@@ -25,9 +25,9 @@ fn a_changed_policy_keeps_its_uid_and_an_unchanged_one_writes_nothing() {
     put(&mut hub, vec![Policy { priority: 11, ..policy("web") }]).unwrap();
     let (same, later, changed) = only(&hub);
     assert_eq!((same, later, changed.priority), (uid, revision + 1, 11));
-    hub.write(Command::DisablePolicy { name: name("web"), disabled: true }).unwrap();
+    hub.write(Command::DisablePolicy { namespace: None, name: name("web"), disabled: true }).unwrap();
     assert!(only(&hub).2.disabled);
-    hub.write(Command::DeletePolicy { name: name("web") }).unwrap();
+    hub.write(Command::DeletePolicy { namespace: None, name: name("web") }).unwrap();
     put(&mut hub, vec![policy("web")]).unwrap();
     assert_ne!(only(&hub).0, uid, "a deleted policy's uid is never used again");
 }
@@ -40,7 +40,7 @@ fn several_policies_are_one_revision_or_none() {
     assert_eq!(hub.records.last().unwrap().action, "policy apply a, b");
     let error = put(&mut hub, vec![policy("c"), policy("c")]).unwrap_err();
     assert_eq!(error.code, "duplicate_name");
-    assert_eq!(hub.keys(axle_core::model::Kind::Policy), ["Policy/a", "Policy/b"]);
+    assert_eq!(hub.keys(Kind::Policy), ["Policy/a", "Policy/b"]);
 }
 
 #[test]
@@ -67,14 +67,32 @@ fn a_selector_on_an_excluded_label_is_refused_wherever_it_hides() {
 }
 
 #[test]
-fn an_unknown_policy_and_a_namespaced_fleet_policy_are_refused() {
+fn an_unknown_policy_is_refused() {
     let mut hub = Hub::new();
-    for command in
-        [Command::DeletePolicy { name: name("web") }, Command::DisablePolicy { name: name("web"), disabled: false }]
-    {
+    for command in [
+        Command::DeletePolicy { namespace: None, name: name("web") },
+        Command::DisablePolicy { namespace: None, name: name("web"), disabled: false },
+    ] {
         let error = hub.write(command).unwrap_err();
         assert_eq!((error.kind, error.code), (RejectionKind::NotFound, "unknown_policy"));
     }
-    let namespaced = Policy { namespace: Some(name("shop")), ..policy("web") };
-    assert_eq!(put(&mut hub, vec![namespaced]).unwrap_err().code, "namespaced");
+}
+
+#[test]
+fn policies_of_namespaces_are_others_than_those_of_none() {
+    let mut hub = Hub::new();
+    let of = |namespace: &str| Policy {
+        namespace: Some(name(namespace)),
+        tier: Tier::Namespace,
+        priority: 0,
+        ..policy("web")
+    };
+    put(&mut hub, vec![policy("web"), of("shop"), of("back")]).unwrap();
+    assert_eq!(hub.records.last().unwrap().action, "policy apply web, shop/web, back/web");
+    hub.write(Command::DisablePolicy { namespace: Some(name("back")), name: name("web"), disabled: true }).unwrap();
+    hub.write(Command::DeletePolicy { namespace: Some(name("shop")), name: name("web") }).unwrap();
+    assert_eq!(hub.records.last().unwrap().action, "policy delete shop/web");
+    assert_eq!(hub.keys(Kind::Policy), ["Policy/web", "Policy/back/web"]);
+    let error = hub.write(Command::DeletePolicy { namespace: Some(name("shop")), name: name("web") }).unwrap_err();
+    assert!(error.to_string().contains("shop/web"), "{error}");
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use axle_core::{
     manifest::{self, suggest},
-    model::{ClusterSelector, Object, Peer, Peers, Policy, Scope, Uid},
+    model::{ClusterSelector, Name, Object, Peer, Policy, Scope, Uid},
     policy::{Match, Workload, World},
     state::{Command, Request},
 };
@@ -30,17 +30,18 @@ impl Operations {
     ) -> Result<ApplyPoliciesResponse, Problem> {
         let policies = manifest::parse_policies(&request.document)?;
         let mut changes = self.foresee(&policies)?;
+        let warnings = warnings(&policies, &changes);
         let command = Command::PutPolicies { policies };
         if request.dry_run {
             self.read(|state| state.decide(&rehearsal(command), &Wire).map(|_| ()))?;
-            return Ok(ApplyPoliciesResponse { revision: 0, warnings: warnings(&changes), changes });
+            return Ok(ApplyPoliciesResponse { revision: 0, warnings, changes });
         }
         let revision = self.write(caller, request.request_id, command).await?;
         if revision > 0 {
             let written = changes.iter_mut().filter(|change| change.change != "unchanged");
             written.for_each(|change| change.revision = revision);
         }
-        Ok(ApplyPoliciesResponse { revision, warnings: warnings(&changes), changes })
+        Ok(ApplyPoliciesResponse { revision, warnings, changes })
     }
 
     /// What applying these policies would change.
@@ -76,8 +77,8 @@ impl Operations {
         caller: &Caller,
         request: SetPolicyDisabledRequest,
     ) -> Result<WriteResult, Problem> {
-        let name = page::required("name", &request.name)?;
-        let command = Command::DisablePolicy { name, disabled: request.disabled };
+        let (namespace, name) = title("name", &request.name)?;
+        let command = Command::DisablePolicy { namespace, name, disabled: request.disabled };
         let revision = self.write(caller, request.request_id, command).await?;
         Ok(WriteResult { revision, warnings: Vec::new() })
     }
@@ -87,10 +88,18 @@ impl Operations {
     /// # Errors
     /// There is none of that name.
     pub async fn delete_policy(&self, caller: &Caller, request: DeletePolicyRequest) -> Result<WriteResult, Problem> {
-        let name = page::required("name", &request.name)?;
-        let command = Command::DeletePolicy { name };
+        let (namespace, name) = title("name", &request.name)?;
+        let command = Command::DeletePolicy { namespace, name };
         let revision = self.write(caller, request.request_id, command).await?;
         Ok(WriteResult { revision, warnings: Vec::new() })
+    }
+}
+
+/// A policy's namespace, if it is of one, and its name: `shop/web` or `web`.
+fn title(field: &str, text: &str) -> Result<(Option<Name>, Name), Problem> {
+    match text.split_once('/') {
+        Some((namespace, name)) => Ok((Some(page::required(field, namespace)?), page::required(field, name)?)),
+        None => Ok((None, page::required(field, text)?)),
     }
 }
 
@@ -112,7 +121,8 @@ pub(super) fn subjects<'w>(
 
 fn change(world: &World, policy: &Policy) -> PolicyChange {
     let of_fleet = |object: &Object| object.key.scope == Scope::Fleet;
-    let before = world.policies().find(|(object, before)| of_fleet(object) && before.name == policy.name);
+    let same = |before: &Policy| (&before.namespace, &before.name) == (&policy.namespace, &policy.name);
+    let before = world.policies().find(|(object, before)| of_fleet(object) && same(before));
     let change = match before {
         None => "created",
         Some((_, before)) if before == policy => "unchanged",
@@ -120,7 +130,7 @@ fn change(world: &World, policy: &Policy) -> PolicyChange {
     };
     let nodes: Vec<_> = subjects(world, Scope::Fleet, policy).collect();
     PolicyChange {
-        name: policy.name.to_string(),
+        name: policy.title(),
         change: change.into(),
         subjects: number(nodes.len()),
         nodes: number(nodes.into_iter().collect::<BTreeSet<_>>().len()),
@@ -132,9 +142,19 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn warnings(changes: &[PolicyChange]) -> Vec<String> {
+fn warnings(policies: &[Policy], changes: &[PolicyChange]) -> Vec<String> {
     let empty = changes.iter().filter(|change| change.subjects == 0);
-    empty.map(|change| format!("policy {} selects no workload that runs now", change.name)).collect()
+    let empty = empty.map(|change| format!("policy {} selects no workload that runs now", change.name));
+    let unknown = policies.iter().flat_map(|policy| {
+        policy.peers().filter_map(move |peer| if let Peer::Unknown(kind) = peer { Some((policy, kind)) } else { None })
+    });
+    let unknown = unknown.map(|(policy, kind)| {
+        format!(
+            "policy {} has a peer of a kind that is not known here, {kind:?}: its rule fails closed",
+            policy.title()
+        )
+    });
+    empty.chain(unknown).collect()
 }
 
 /// Every cluster that the policies name must be registered: a misspelt name in a Deny would silently deny nothing.
@@ -142,16 +162,11 @@ fn known_clusters(world: &World, policies: &[Policy]) -> Result<(), Problem> {
     let known: BTreeSet<&str> = world.clusters().map(|(_, cluster)| cluster.name.as_str()).collect();
     let mut violations = Vec::new();
     for policy in policies {
-        let rules = policy.ingress.iter().chain(&policy.egress).flatten();
-        let peers = rules.filter_map(|rule| if let Peers::Of(peers) = &rule.peers { Some(peers) } else { None });
-        let selectors = peers.flatten().filter_map(|peer| match peer {
-            Peer::Pods { clusters, .. } | Peer::Nodes { clusters, .. } => Some(clusters),
-            Peer::Networks(_) | Peer::Unknown(_) => None,
-        });
+        let selectors = policy.peers().filter_map(Peer::clusters);
         for selector in std::iter::once(&policy.subject.clusters).chain(selectors) {
             let ClusterSelector::Names(names) = selector else { continue };
             for name in names.iter().filter(|name| !known.contains(name.as_str())) {
-                let field = format!("policy {}: clusters.names", policy.name);
+                let field = format!("policy {}: clusters.names", policy.title());
                 let fix = suggest(name.as_str(), known.iter().copied())
                     .unwrap_or_else(|| "register it first: axle cluster add".into());
                 violations.push(Violation::new("unknown_cluster", &field, name.as_str(), "a registered cluster", &fix));

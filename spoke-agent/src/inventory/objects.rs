@@ -43,7 +43,7 @@ pub struct NodeObjects {
 /// What a relay takes from its inventory.
 #[derive(Debug, PartialEq)]
 pub struct ClusterObjects {
-    /// Namespaces and exports.
+    /// Namespaces, exports and policies.
     pub batch: Batch,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
@@ -52,7 +52,7 @@ pub struct ClusterObjects {
 /// A document's name for people.
 pub(super) fn name(document: &Document) -> String {
     match document {
-        Document::MeshNetworkPolicy(policy) => policy.name.to_string(),
+        Document::Policy(policy) => policy.title(),
         Document::Namespace(namespace) => namespace.name.to_string(),
         Document::Workload(Workload { namespace, name, .. })
         | Document::Service(Service { namespace, name, .. })
@@ -133,7 +133,7 @@ fn endpoint(workload: &Workload, node: &Name, started_ms: u64) -> Endpoint {
 }
 
 impl ClusterObjects {
-    /// The namespaces and exports of the inventory. A namespace that only workloads name has no labels but its name.
+    /// The namespaces, exports and policies of the inventory. A namespace that only workloads name has no labels but its name.
     pub fn of(inventory: &Inventory, log: &MergedLog, now_ms: u64, fresh: &mut dyn FnMut() -> Uid) -> Self {
         let mut filing = Filing::new(log, now_ms, fresh);
         let mut problems = Vec::new();
@@ -148,6 +148,7 @@ impl ClusterObjects {
                 Document::Service(service) => {
                     services.insert((&service.namespace, &service.name), service);
                 }
+                Document::Policy(policy) => filing.file_by_name(Resource::Policy(policy.clone())),
                 _ => {}
             }
         }

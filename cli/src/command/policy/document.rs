@@ -108,7 +108,7 @@ pub(super) fn check(documents: &[Document]) -> Result<usize, Failure> {
     Err(Failure { faults, ..Failure::new(Exit::Usage, "invalid_document", message) })
 }
 
-fn fault(source: &str, violation: &Violation) -> Fault {
+pub(super) fn fault(source: &str, violation: &Violation) -> Fault {
     let Violation { code, line, column, field, got, want, fix } = violation;
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
     let fix = if fix.is_empty() { String::new() } else { format!("; {fix}") };

@@ -132,3 +132,28 @@ fn a_namespace_that_only_workloads_name_is_there_once_the_inventory_is_known() {
     let Resource::Namespace(namespace) = &*filed[0].resource else { panic!("{filed:?}") };
     assert_eq!((namespace.name.as_str(), namespace.labels.len()), ("shop", 1));
 }
+
+/// A policy of the folder is the cluster's own, keeps its uid, and stays while anything in the folder cannot be read.
+#[test]
+fn policies_of_the_folder_are_the_clusters() {
+    let directory = tempfile::tempdir().unwrap();
+    let ownership = Ownership::Relay { cluster: CLUSTER };
+    let (mut log, _) = MergedLog::open(directory.path(), ownership, Uid([9; 16])).unwrap();
+    let mut draw = fresh();
+    let mut take = |log: &mut MergedLog, inventory: &Inventory| {
+        let objects = ClusterObjects::of(inventory, log, 1, &mut draw);
+        let _ = log.take(&Feed::Local, objects.batch, None, None);
+        let all = log.contents().list_in(Kind::Policy, Scope::Cluster(CLUSTER));
+        all.map(|object| (object.key.to_string(), object.uid)).collect::<Vec<_>>()
+    };
+    let of_namespace = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: {podSelector: {}}\n---\n";
+    let of_cluster = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n\
+         spec: {tier: Admin, priority: 1, subject: {namespaces: {}}}\n---\n";
+    let both = take(&mut log, &inventory(&format!("{of_namespace}{of_cluster}")));
+    assert_eq!(both.len(), 2, "a namespace's policy is another than the cluster's of the same name: {both:?}");
+    let incomplete = Inventory { complete: false, ..inventory(of_cluster) };
+    assert_eq!(take(&mut log, &incomplete), both);
+    let one = take(&mut log, &inventory(of_cluster));
+    assert_eq!(one.len(), 1);
+    assert!(both.contains(&one[0]), "{one:?}");
+}
