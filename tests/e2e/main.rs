@@ -4,6 +4,7 @@ mod certificates;
 mod coexistence;
 mod database;
 mod documents;
+mod doors;
 mod enrollment;
 mod fabric;
 mod identity;

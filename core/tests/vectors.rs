@@ -1,0 +1,7 @@
+//! Policies with known outcomes, through the doors, the oracle and the compiled tables.
+#[path = "vectors/bench.rs"]
+mod bench;
+#[path = "vectors/conformance.rs"]
+mod conformance;
+#[path = "vectors/own.rs"]
+mod own;
