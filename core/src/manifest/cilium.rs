@@ -1,0 +1,339 @@
+//! Cilium's policies, carried over into ours.
+//!
+//! All of Cilium's policies are one tier in which a deny beats every allow. So what a document allows becomes a policy of
+//! the namespace tier, and what it denies one of the tier Admin, the last there: priority 1000. Of what cannot be said
+//! here, an allow is left out and a deny makes the whole document refused: the outcome is never weaker, and a [`Note`] says
+//! where it is stricter.
+//!
+//! Source: Cilium's documentation of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumCIDRGroup (1.19, 1.20).
+mod cidr;
+mod peers;
+mod ports;
+mod selector;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{
+    Violation,
+    kubernetes::{items, metadata},
+    reader::{At, Faults, Map},
+    tree,
+};
+use crate::model::{
+    Action, ClusterSelector, Enforcement, LabelSelector, Labels, Name, Peer, Peers, Policy, Rule, Subject, Tier,
+};
+use cidr::Groups;
+use selector::Selected;
+
+/// What an import comes to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Import {
+    /// What was carried over: meant for the inventory of the cluster whose policies they were.
+    pub policies: Vec<Policy>,
+    /// Where that is not exactly what the documents say, in the order of the text.
+    pub notes: Vec<Note>,
+}
+
+impl Import {
+    /// The same with the cluster named in every selector that means the policy's own.
+    #[must_use]
+    pub fn of_cluster(mut self, name: &Name) -> Self {
+        for policy in &mut self.policies {
+            let rules = policy.ingress.iter_mut().chain(&mut policy.egress).flatten();
+            let peers = rules.flat_map(|rule| match &mut rule.peers {
+                Peers::Any => Default::default(),
+                Peers::Of(peers) => peers.as_mut_slice(),
+            });
+            let selectors = peers.filter_map(Peer::clusters_mut).chain([&mut policy.subject.clusters]);
+            selectors.filter(|clusters| **clusters == ClusterSelector::Own).for_each(|clusters| {
+                *clusters = ClusterSelector::Names(vec![name.clone()]);
+            });
+        }
+        self
+    }
+
+    /// Whether the policies mean exactly what the documents do.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.notes.iter().all(|note| note.effect == Effect::None)
+    }
+}
+
+/// A part of a document that was not carried over as it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Note {
+    /// Line in the text, from 1.
+    pub line: u64,
+    /// Column in the line, from 1.
+    pub column: u64,
+    /// Its document: kind, namespace and name.
+    pub document: String,
+    /// The field's path.
+    pub field: String,
+    /// What became of it.
+    pub effect: Effect,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// What an inexact part does to the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// No verdict differs.
+    None,
+    /// Less is allowed than the document allows.
+    Stricter,
+    /// The document was not carried over.
+    Refused,
+}
+
+/// Carries the documents of a text over. `mesh` are the addresses of all workloads and nodes: Cilium's CIDR rules and its
+/// entity `world` mean addresses outside of them only.
+///
+/// # Errors
+/// All faults of the text; a kind that is not Cilium's is one.
+pub fn import_cilium(text: &str, mesh: &[IpNet]) -> Result<Import, Vec<Violation>> {
+    let nodes = tree::parse(text)?;
+    let mut faults = Faults::default();
+    let documents = nodes.iter().flat_map(|node| items(&At::root(node), &mut faults)).collect::<Vec<_>>();
+    let documents: Vec<_> = documents.iter().filter_map(|at| head(at, &mut faults)).collect();
+    let groups = Groups::of(&documents, &mut faults);
+    let mut import = Import::default();
+    for document in documents.iter().filter(|document| document.kind != "CiliumCIDRGroup") {
+        let mut importer = Importer {
+            faults: &mut faults,
+            groups: &groups,
+            mesh,
+            namespace: document.namespace.clone(),
+            document: document.title(),
+            denies: false,
+            refused: false,
+            notes: Vec::new(),
+        };
+        let policies = importer.document(document);
+        if !importer.refused {
+            import.policies.extend(policies);
+        }
+        import.notes.append(&mut importer.notes);
+    }
+    import.notes.sort();
+    faults.none_or(import)
+}
+
+/// A document as far as all kinds are alike.
+struct Document<'n> {
+    kind: &'static str,
+    namespace: Option<Name>,
+    name: Name,
+    labels: Labels,
+    map: Map<'n>,
+}
+
+impl Document<'_> {
+    fn title(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} {namespace}/{}", self.kind, self.name),
+            None => format!("{} {}", self.kind, self.name),
+        }
+    }
+}
+
+fn head<'n>(at: &At<'n>, faults: &mut Faults) -> Option<Document<'n>> {
+    let map = at.map(faults)?;
+    let kinds = ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy", "CiliumCIDRGroup"].map(|kind| (kind, kind));
+    let version = map.required("apiVersion", faults);
+    let kind = map.required("kind", faults).and_then(|at| at.choice(&kinds, faults))?;
+    let versions = [("cilium.io/v2", ()), ("cilium.io/v2alpha1", ())];
+    let versions = if kind == "CiliumCIDRGroup" { &versions[..] } else { &versions[..1] };
+    version.and_then(|at| at.choice(versions, faults))?;
+    let (namespace, name) = metadata(&map, kind == "CiliumNetworkPolicy", faults)?;
+    let labels = map.optional("metadata").and_then(|at| at.map(faults)?.optional("labels"));
+    let labels = labels.map_or(Some(Labels::new()), |at| super::labels::labels(&at, faults))?;
+    Some(Document { kind, namespace, name, labels, map })
+}
+
+/// One document on its way.
+struct Importer<'a> {
+    faults: &'a mut Faults,
+    groups: &'a Groups,
+    mesh: &'a [IpNet],
+    namespace: Option<Name>,
+    document: String,
+    /// Whether it is at a rule that denies.
+    denies: bool,
+    /// Whether something was lost without which the outcome would be weaker.
+    refused: bool,
+    notes: Vec<Note>,
+}
+
+impl Importer<'_> {
+    fn note(&mut self, at: &At<'_>, effect: Effect, why: impl Into<String>) {
+        let Violation { line, column, field, .. } = at.violation("", "");
+        let why = why.into();
+        self.notes.push(Note { line, column, document: self.document.clone(), field, effect, why });
+        self.refused |= effect == Effect::Refused;
+    }
+
+    /// Something that cannot be said here: of a rule that allows it is left out, with one that denies the document goes.
+    fn lose(&mut self, at: &At<'_>, why: impl Into<String>) {
+        self.note(at, if self.denies { Effect::Refused } else { Effect::Stricter }, why);
+    }
+
+    fn document(&mut self, document: &Document<'_>) -> Vec<Policy> {
+        let mut specs: Vec<At<'_>> = document.map.optional("spec").into_iter().collect();
+        if let Some(at) = document.map.optional("specs") {
+            specs.extend(at.some_list("write spec instead", self.faults).unwrap_or_default());
+        }
+        document.map.finish(self.faults);
+        if specs.is_empty() {
+            let violation = document.map.at.violation("no such field", "the field spec");
+            self.faults.add(Violation { code: "missing-field", fix: "add spec".into(), ..violation });
+        }
+        let many = specs.len() > 1;
+        let mut policies = Vec::new();
+        for (at, number) in specs.iter().zip(1..) {
+            let base = if many { format!("{}.{number}", document.name) } else { document.name.to_string() };
+            policies.extend(self.spec(at, &base).unwrap_or_default());
+        }
+        policies
+    }
+
+    fn spec(&mut self, at: &At<'_>, base: &str) -> Option<Vec<Policy>> {
+        let map = at.map(self.faults)?;
+        if let Some(at) = map.optional("nodeSelector") {
+            self.note(&at, Effect::Refused, "a policy of the host: here policies are about workloads");
+        }
+        let subject = map.optional("endpointSelector").map(|at| self.subject(&at));
+        let description = map.optional("description").map_or(Some(""), |at| at.text(self.faults));
+        for key in ["labels", "log"] {
+            if let Some(at) = map.optional(key) {
+                self.note(&at, Effect::None, format!("{key} is not carried over"));
+            }
+        }
+        let isolates = self.isolates(&map)?;
+        let allows = [self.rules(&map, "ingress", "from", false), self.rules(&map, "egress", "to", false)];
+        let denies = [self.rules(&map, "ingressDeny", "from", true), self.rules(&map, "egressDeny", "to", true)];
+        map.finish(self.faults);
+        let subject = subject.unwrap_or_else(|| {
+            if map.present(&["nodeSelector"]).is_empty() {
+                let violation = map.at.violation("no such field", "the field endpointSelector");
+                let fix = "add endpointSelector: {} is every workload".into();
+                self.faults.add(Violation { code: "missing-field", fix, ..violation });
+            }
+            None
+        });
+        let (subject, description) = (subject?, description?);
+        let [ingress, egress] = denies.map(|rules| rules.filter(|rules| !rules.is_empty()));
+        let denying = (ingress.is_some() || egress.is_some()).then(|| (Tier::Admin, [ingress, egress]));
+        let mut said = [false; 2];
+        let directions = [0, 1].map(|n| {
+            let (allowed, denied) = (allows[n].as_ref(), ["ingressDeny", "egressDeny"][n]);
+            said[n] = allowed.is_some() || !map.present(&[denied]).is_empty();
+            let selects = isolates[n].unwrap_or(said[n]);
+            if !selects && let Some(at) = map.optional(["ingress", "egress"][n]) && allowed.is_some_and(|it| !it.is_empty()) {
+                let why = "with enableDefaultDeny: false these rules are left out: they matter only where another policy isolates";
+                self.note(&at, Effect::Stricter, why);
+            }
+            selects.then(|| allowed.cloned().unwrap_or_default())
+        });
+        let allowing = directions.iter().any(Option::is_some).then_some((Tier::Namespace, directions));
+        let policies = [allowing, denying].into_iter().flatten();
+        policies.map(|(tier, rules)| self.policy(at, base, description, tier, &subject, rules)).collect()
+    }
+
+    fn policy(
+        &mut self,
+        at: &At<'_>,
+        base: &str,
+        description: &str,
+        tier: Tier,
+        subject: &Subject,
+        [ingress, egress]: [Option<Vec<Rule>>; 2],
+    ) -> Option<Policy> {
+        let namespace = self.namespace.clone();
+        let mut subject = subject.clone();
+        let (name, namespace) = match (tier, namespace) {
+            (Tier::Namespace, namespace) => (base.to_owned(), namespace),
+            (_, None) => (format!("{base}.deny"), None),
+            (_, Some(namespace)) => {
+                subject.namespaces = super::selectors::in_namespace(namespace.as_str());
+                (format!("{namespace}.{base}.deny"), None)
+            }
+        };
+        let name = Name::new(name).map_err(|error| {
+            at.invalid("names that fit what this becomes", error.to_string(), self.faults);
+        });
+        Some(Policy {
+            name: name.ok()?,
+            namespace,
+            tier,
+            priority: if tier == Tier::Namespace { 0 } else { super::policy::MAX_PRIORITY },
+            subject,
+            ingress,
+            egress,
+            enforcement: Enforcement::Enforce,
+            disabled: false,
+            description: description.to_owned(),
+            owner: String::new(),
+        })
+    }
+
+    fn subject(&mut self, at: &At<'_>) -> Option<Subject> {
+        self.denies = true; // Of a subject nothing may be lost.
+        let namespaced = self.namespace.is_some();
+        let selected = self.selected(at, false);
+        self.denies = false;
+        let Selected { clusters, namespaces, pods } = selected?;
+        if namespaced && namespaces != LabelSelector::default() {
+            self.note(at, Effect::Refused, "the subject of a namespaced policy names a namespace itself");
+        }
+        Some(Subject { clusters, namespaces, pods })
+    }
+
+    /// What `enableDefaultDeny` says of ingress and egress.
+    fn isolates(&mut self, map: &Map<'_>) -> Option<[Option<bool>; 2]> {
+        let Some(at) = map.optional("enableDefaultDeny") else { return Some([None; 2]) };
+        let map = at.map(self.faults)?;
+        let said = ["ingress", "egress"].map(|key| map.optional(key).map(|at| at.bool(self.faults)));
+        map.finish(self.faults);
+        let [ingress, egress] = said.map(|said| said.map_or(Some(None), |said| said.map(Some)));
+        Some([ingress?, egress?])
+    }
+
+    /// The rules of a direction that can be said; `None`: there is no such field.
+    fn rules(&mut self, map: &Map<'_>, key: &'static str, side: &'static str, denies: bool) -> Option<Vec<Rule>> {
+        let at = map.optional(key)?;
+        let items = at.list(self.faults).unwrap_or_default();
+        self.denies = denies;
+        let rules = items.iter().filter_map(|item| self.rule(item, side)).collect();
+        self.denies = false;
+        Some(rules)
+    }
+
+    fn rule(&mut self, at: &At<'_>, side: &'static str) -> Option<Rule> {
+        let map = at.map(self.faults)?;
+        let peers = self.peers(&map, side);
+        let ports = self.ports(&map);
+        let authentication = map.optional("authentication").map(|at| self.authentication(&at));
+        map.finish(self.faults);
+        let action = if self.denies { Action::Deny } else { Action::Accept };
+        (authentication != Some(false)).then_some(Rule { name: String::new(), action, peers: peers?, ports: ports? })
+    }
+
+    /// Whether a rule does without authentication.
+    fn authentication(&mut self, at: &At<'_>) -> bool {
+        let Some(map) = at.map(self.faults) else { return false };
+        let modes = [("disabled", true), ("required", false), ("test-always-fail", false)];
+        let mode = map.required("mode", self.faults).and_then(|at| at.choice(&modes, self.faults));
+        map.finish(self.faults);
+        if mode == Some(false) {
+            self.lose(at, "mutual authentication: the rule is left out");
+        }
+        mode == Some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

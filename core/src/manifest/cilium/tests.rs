@@ -1,0 +1,236 @@
+use super::*;
+use crate::{
+    manifest::print_policy,
+    model::{ClusterSelector, Peer, Peers, PortMatch, Ports, Protocol},
+};
+
+fn mesh() -> Vec<IpNet> {
+    vec!["10.0.0.0/8".parse().unwrap(), "fd00::/16".parse().unwrap()]
+}
+
+/// A CiliumNetworkPolicy `shop/p` about every workload, with these rules.
+fn namespaced(rules: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: p, namespace: shop}}\nspec:\n  endpointSelector: {{}}\n{rules}\n---\n"
+    )
+}
+
+fn import(text: &str) -> Import {
+    import_cilium(text, &mesh()).unwrap_or_else(|faults| panic!("{text}: {faults:#?}"))
+}
+
+/// The peers and ports of the only rule of the only policy; everything is exact.
+fn only(rules: &str) -> (Action, Peers, Ports) {
+    let import = import(&namespaced(rules));
+    assert_eq!(import.notes, [], "{rules}");
+    let mut rules = import.policies.iter().flat_map(Policy::rules);
+    let (Some(rule), None) = (rules.next(), rules.next()) else { panic!("one rule: {import:#?}") };
+    (rule.action, rule.peers.clone(), rule.ports.clone())
+}
+
+/// Nothing of the rule is left but that its direction is isolated, and it is said why.
+fn left_out(rules: &str, why: &str) {
+    let import = import(&namespaced(rules));
+    assert!(!import.is_exact() && import.notes.iter().all(|note| note.effect == Effect::Stricter), "{import:#?}");
+    assert!(import.notes.iter().any(|note| note.why.contains(why)), "{why}: {:#?}", import.notes);
+    let [policy] = &import.policies[..] else { panic!("{import:#?}") };
+    assert_eq!(policy.rules().count(), 0, "{policy:#?}");
+    assert!(policy.ingress.is_some() || policy.egress.is_some(), "isolated all the same");
+}
+
+fn refused(rules: &str, why: &str) {
+    let import = import(&namespaced(rules));
+    assert_eq!(import.policies, [], "{rules}");
+    assert!(
+        import.notes.iter().any(|note| note.effect == Effect::Refused && note.why.contains(why)),
+        "{:#?}",
+        import.notes
+    );
+}
+
+#[test]
+fn what_is_allowed_and_what_is_denied() {
+    let import = import(&namespaced(
+        "  ingress: [{fromEndpoints: [{matchLabels: {app: web}}]}]\n  ingressDeny: [{fromEntities: [cluster]}]\n  egressDeny: [{toEntities: [all]}]",
+    ));
+    let [allow, deny] = &import.policies[..] else { panic!("{import:#?}") };
+    assert_eq!((allow.tier, allow.title(), allow.priority), (Tier::Namespace, "shop/p".into(), 0));
+    assert_eq!((deny.tier, deny.title(), deny.priority), (Tier::Admin, "shop.p.deny".into(), 1000));
+    assert_eq!(deny.subject.namespaces.match_labels["kubernetes.io/metadata.name"], "shop");
+    assert_eq!(allow.egress, Some(vec![]), "a direction with a deny is isolated too");
+    assert!(deny.rules().all(|rule| rule.action == Action::Deny));
+    let here = import.clone().of_cluster(&Name::new("east").unwrap());
+    let named = |policy: &Policy| policy.peers().filter_map(Peer::clusters).all(|one| *one != ClusterSelector::Own);
+    assert!(here.policies.iter().all(|policy| named(policy) && policy.subject.clusters != ClusterSelector::Own));
+    assert!(import.is_exact() && import.policies.iter().all(|policy| print_policy(policy).is_some()));
+}
+
+#[test]
+fn default_deny() {
+    let import = |rules: &str| import(&namespaced(rules));
+    let quiet = import("  enableDefaultDeny: {egress: false}\n  egressDeny: [{toCIDR: [192.0.2.0/24]}]");
+    let [deny] = &quiet.policies[..] else { panic!("{quiet:#?}") };
+    assert_eq!((deny.tier, quiet.is_exact()), (Tier::Admin, true));
+    let lost = import("  enableDefaultDeny: {ingress: false}\n  ingress: [{}]");
+    assert_eq!((lost.policies.len(), lost.notes[0].effect), (0, Effect::Stricter));
+    let asked = import("  enableDefaultDeny: {ingress: true, egress: true}");
+    assert_eq!((&asked.policies[0].ingress, &asked.policies[0].egress), (&Some(vec![]), &Some(vec![])));
+    assert_eq!(import("").policies, [], "without rules nothing is isolated");
+}
+
+#[test]
+fn selectors() {
+    let pods = |selector: &str| match only(&format!("  ingress: [{{fromEndpoints: [{selector}]}}]")).1 {
+        Peers::Of(peers) => match peers.into_iter().next() {
+            Some(Peer::Pods { clusters, namespaces, pods }) => (clusters, namespaces, pods),
+            other => panic!("{other:?}"),
+        },
+        Peers::Any => panic!("any"),
+    };
+    let (clusters, namespaces, all) = pods("{}");
+    assert_eq!((clusters, all), (ClusterSelector::Own, LabelSelector::default()));
+    assert_eq!(namespaces.match_labels["kubernetes.io/metadata.name"], "shop", "a peer is of the policy's namespace");
+    let (_, namespaces, pods_of) = pods("{matchLabels: {\"k8s:io.kubernetes.pod.namespace\": back, \"any:app\": web}}");
+    assert_eq!(namespaces.match_labels["kubernetes.io/metadata.name"], "back");
+    assert_eq!(pods_of.match_labels["app"], "web");
+    let (_, namespaces, _) = pods("{matchLabels: {io.cilium.k8s.namespace.labels.team: red}}");
+    assert_eq!((namespaces.match_labels.len(), namespaces.match_labels["team"].as_str()), (1, "red"));
+    let (clusters, ..) = pods("{matchLabels: {io.cilium.k8s.policy.cluster: west}}");
+    assert_eq!(clusters, ClusterSelector::Names(vec![Name::new("west").unwrap()]));
+    let (clusters, ..) = pods("{matchExpressions: [{key: io.cilium.k8s.policy.cluster, operator: Exists}]}");
+    assert_eq!(clusters, ClusterSelector::Any);
+    left_out("  ingress: [{fromEndpoints: [{matchLabels: {\"reserved:init\": \"\"}}]}]", "source");
+    left_out("  ingress: [{fromEndpoints: [{matchLabels: {io.cilium.k8s.policy.serviceaccount: a}}]}]", "Cilium's own");
+    left_out("  ingress: [{fromEndpoints: []}]", "selects nothing");
+    let text = namespaced("  ingress: []")
+        .replace("endpointSelector: {}", "endpointSelector: {matchLabels: {\"container:x\": y}}");
+    let import = import(&text);
+    assert_eq!(
+        (import.policies.len(), import.notes[0].effect),
+        (0, Effect::Refused),
+        "a subject is never wider or narrower"
+    );
+}
+
+#[test]
+fn a_clusterwide_policy() {
+    let text = "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: p}\nspec:
+  endpointSelector: {matchLabels: {k8s:io.kubernetes.pod.namespace: shop}}
+  ingress: [{fromEndpoints: [{}]}]";
+    let import = import(text);
+    let [policy] = &import.policies[..] else { panic!("{import:#?}") };
+    assert_eq!((policy.tier, policy.namespace.as_ref()), (Tier::Namespace, None));
+    assert_eq!(policy.subject.namespaces.match_labels["kubernetes.io/metadata.name"], "shop");
+    let all = LabelSelector::default();
+    let peer = Peer::Pods { clusters: ClusterSelector::Own, namespaces: all.clone(), pods: all };
+    assert_eq!(policy.peers().collect::<Vec<_>>(), [&peer]);
+    let host = text.replace("endpointSelector", "nodeSelector");
+    assert_eq!(import_cilium(&host, &mesh()).unwrap().policies, [], "host policies are refused");
+}
+
+#[test]
+fn entities() {
+    let peers = |entity: &str| match only(&format!("  egress: [{{toEntities: [{entity}]}}]")).1 {
+        Peers::Of(peers) => peers,
+        Peers::Any => panic!("any"),
+    };
+    assert!(
+        matches!(&peers("all")[..], [Peer::Networks(blocks)] if blocks.len() == 2 && blocks.iter().all(|block| block.except.is_empty()))
+    );
+    assert!(
+        matches!(&peers("world")[..], [Peer::Networks(blocks)] if blocks.iter().all(|block| block.except.len() == 1))
+    );
+    assert!(matches!(&peers("world-ipv6")[..], [Peer::Networks(blocks)] if blocks.len() == 1));
+    assert!(matches!(&peers("cluster")[..], [Peer::Pods { clusters: ClusterSelector::Own, .. }, Peer::Nodes { .. }]));
+    assert!(matches!(&peers("cluster-mesh")[..], [Peer::Pods { clusters: ClusterSelector::Any, .. }]));
+    assert!(matches!(&peers("remote-node")[..], [Peer::Nodes { clusters: ClusterSelector::Any, .. }]));
+    left_out("  egress: [{toEntities: [kube-apiserver]}]", "no counterpart");
+    refused("  egressDeny: [{toEntities: [kube-apiserver]}]", "no counterpart");
+    let host = import(&namespaced("  ingressDeny: [{fromEntities: [host]}]"));
+    assert_eq!((host.policies.len(), host.notes[0].effect), (2, Effect::Stricter));
+}
+
+#[test]
+fn blocks() {
+    let groups = "apiVersion: cilium.io/v2alpha1\nkind: CiliumCIDRGroup\nmetadata: {name: partners, labels: {who: partners}}\nspec: {externalCIDRs: [198.51.100.0/24]}\n---\n";
+    let blocks = |text: &str| {
+        let import = import(&format!("{groups}{text}"));
+        assert_eq!(import.notes, []);
+        let networks = import.policies.iter().flat_map(Policy::peers);
+        let networks =
+            networks.flat_map(|peer| if let Peer::Networks(blocks) = peer { blocks.clone() } else { panic!() });
+        networks.map(|block| format!("{} - {:?}", block.cidr, block.except)).collect::<Vec<_>>()
+    };
+    let set = |set: &str| blocks(&namespaced(&format!("  egress: [{{toCIDRSet: [{set}]}}]")));
+    assert_eq!(set("{cidr: 192.0.2.0/24, except: [192.0.2.8/29]}"), ["192.0.2.0/24 - [192.0.2.8/29]"]);
+    assert_eq!(set("{cidr: 8.0.0.0/5}"), ["8.0.0.0/5 - [10.0.0.0/8]"], "workloads are not meant");
+    assert_eq!(set("{cidrGroupRef: partners}"), ["198.51.100.0/24 - []"]);
+    assert_eq!(set("{cidrGroupSelector: {matchLabels: {who: partners}}}"), ["198.51.100.0/24 - []"]);
+    assert_eq!(blocks(&namespaced("  egress: [{toCIDR: [192.0.2.3, 10.1.0.0/16]}]")), ["192.0.2.3/32 - []"]);
+    left_out("  egress: [{toCIDRSet: [{cidrGroupRef: nobody}]}]", "no CiliumCIDRGroup");
+    refused("  egressDeny: [{toCIDRSet: [{cidrGroupRef: nobody}]}]", "no CiliumCIDRGroup");
+    let unknown_mesh = import_cilium(&namespaced("  egress: [{toEntities: [world]}]"), &[]).unwrap();
+    assert!(unknown_mesh.notes.iter().any(|note| note.why.contains("--mesh")), "{unknown_mesh:#?}");
+    assert_eq!(unknown_mesh.policies.iter().flat_map(Policy::rules).count(), 0);
+}
+
+#[test]
+fn ports_and_what_is_above_them() {
+    let ports = |rule: &str| match only(&format!("  egress: [{{{rule}}}]")).2 {
+        Ports::Of(ports) => ports,
+        Ports::Any => vec![],
+    };
+    let range = |protocol, first, last| PortMatch::Range { protocol, first, last };
+    assert_eq!(
+        ports("toPorts: [{ports: [{port: \"80\", endPort: 90, protocol: TCP}]}]"),
+        [range(Protocol::Tcp, 80, 90)]
+    );
+    assert_eq!(ports("toPorts: [{ports: [{port: \"53\"}]}]").len(), 3, "any protocol");
+    assert_eq!(ports("toPorts: [{ports: [{port: \"0\", protocol: UDP}]}]"), [PortMatch::Protocol(Protocol::Udp)]);
+    let named = PortMatch::Named { protocol: Some(Protocol::Tcp), name: "http".into() };
+    assert_eq!(ports("toPorts: [{ports: [{port: http, protocol: TCP}]}]"), [named]);
+    let dns = "toPorts: [{ports: [{port: \"53\", protocol: UDP}], rules: {dns: [{matchPattern: \"*\"}]}}]";
+    assert_eq!(ports(dns), [range(Protocol::Udp, 53, 53)], "every name is no restriction");
+    let echo = PortMatch::IcmpType { protocol: Protocol::Icmpv6, kind: 128, code: None };
+    assert_eq!(ports("icmps: [{fields: [{family: IPv6, type: EchoRequest}]}]"), [echo]);
+    assert_eq!(ports(""), [], "every port");
+    left_out(
+        "  egress: [{toPorts: [{ports: [{port: \"80\", protocol: TCP}], rules: {http: [{method: GET}]}}]}]",
+        "application layer",
+    );
+    left_out("  egress: [{toPorts: [{ports: [{port: \"443\", protocol: TCP}], serverNames: [a.b]}]}]", "proxy");
+    left_out("  ingress: [{authentication: {mode: required}}]", "mutual authentication");
+    left_out("  egress: [{icmps: [{fields: [{type: Nonsense}]}]}]", "give its number");
+    refused("  egressDeny: [{icmps: [{fields: [{type: Nonsense}]}]}]", "give its number");
+    left_out("  egress: [{toPorts: [{ports: [{port: \"1\", protocol: VRRP}]}]}]", "none of TCP");
+}
+
+#[test]
+fn names_and_services() {
+    let names = only("  egress: [{toFQDNs: [{matchName: Example.com}, {matchPattern: \"**.example.org\"}]}]").1;
+    let wanted = ["example.com", "*.example.org"].map(|name| name.parse().unwrap());
+    assert_eq!(names, Peers::Of(vec![Peer::DomainNames(wanted.into())]));
+    left_out("  egress: [{toFQDNs: [{matchPattern: \"*.example.org\"}]}]", "one label in Cilium");
+    left_out("  egress: [{toFQDNs: [{matchPattern: \"a*.example.org\"}]}]", "no label");
+    let service = "  egress: [{toServices: [{k8sService: {serviceName: web, namespace: back}}]}]";
+    let service = import(&namespaced(service));
+    assert_eq!(service.notes[0].effect, Effect::Stricter);
+    assert!(matches!(service.policies[0].peers().next(), Some(Peer::Service { .. })));
+}
+
+#[test]
+fn what_is_faulty() {
+    for (text, wanted) in [
+        (namespaced("  ingres: []"), "did you mean \"ingress\"?"),
+        (namespaced("  ingress: [{fromEndpoint: [{}]}]"), "did you mean \"fromEndpoints\"?"),
+        (namespaced("  ingress: [{fromEndpoints: [{}], fromCIDR: [192.0.2.0/24]}]"), "one kind of peer"),
+        (namespaced("  ingress: [{toPorts: [{ports: [{prt: \"1\"}]}]}]"), "the field port"),
+        (namespaced("  egress: [{toCIDR: [192.0.2]}]"), "a network such as"),
+        (namespaced("").replace("  endpointSelector: {}\n", "  description: x\n"), "the field endpointSelector"),
+        (namespaced("").replace("cilium.io/v2", "cilium.io/v1"), "cilium.io/v2"),
+        (namespaced("").replace("CiliumNetworkPolicy", "NetworkPolicy"), "wanted CiliumNetworkPolicy"),
+    ] {
+        let faults: Vec<_> = import_cilium(&text, &mesh()).unwrap_err().iter().map(ToString::to_string).collect();
+        assert!(faults.iter().any(|fault| fault.contains(wanted)), "{wanted}: {faults:#?}");
+    }
+}
