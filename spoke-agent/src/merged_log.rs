@@ -1,8 +1,9 @@
 //! A log of one's own, merged from several feeds and kept on disk.
 //!
 //! A relay merges the hub's view, what its nodes say and its own inventory; a node merges its relay's log and its own
-//! inventory. Both are the truth for what they own: what comes back of it from above is an echo, and dropped. Each revision
-//! is on disk, together with how far its feed has come, before anybody is told of it.
+//! inventory. Both are the truth for what they own: what comes back of it from above is an echo, and dropped. Only while a
+//! log has no origin yet, because it is new or was lost, it takes its own part from above too: else those above would learn
+//! that all of it is gone. Each revision is on disk, together with how far its feed has come, before anybody is told of it.
 mod claims;
 mod kept;
 mod merge;

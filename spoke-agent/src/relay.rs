@@ -210,6 +210,7 @@ async fn follow_inventory(
     namespaces: Arc<Notify>,
     problems: Problems,
 ) {
+    log.begun().await;
     loop {
         let now = inventory.borrow_and_update().clone();
         let make = |log: &MergedLog| {

@@ -73,6 +73,12 @@ impl SharedLog {
         look(&self.inner.lock().log)
     }
 
+    /// Resolves once the log includes a copy of the upstream's. Before that, nothing of one's own may go into it.
+    pub async fn begun(&self) {
+        let mut head = self.down.watch();
+        while self.read(|log| log.contents().origin().is_none()) && head.changed().await.is_ok() {}
+    }
+
     /// Why the log is not safe on disk, if it is not.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {

@@ -32,12 +32,14 @@ pub struct Merged {
     pub removed_nodes: Vec<Name>,
 }
 
-/// Merges `batch` of `feed` into `contents`. Only the owner of an object changes it; echoes from upstream are dropped.
+/// Merges `batch` of `feed` into the log. Only the owner of an object changes it; echoes from upstream are dropped, but for
+/// those whose owner was not heard of: what is known of it above counts, until it speaks for itself.
 #[must_use]
 pub(super) fn merge(log: &MergedLog, feed: &Feed, batch: Batch) -> Merged {
     let (contents, ownership) = (&log.contents, &log.ownership);
+    let is_silent = |owner: &Feed| contents.origin().is_none() && !log.feeds.contains_key(owner);
     let claims = Claims::new(contents, &log.endpoints);
-    let mut merger = Merger { contents, ownership, feed, claims, merged: Merged::default() };
+    let mut merger = Merger { contents, ownership, feed, is_silent: &is_silent, claims, merged: Merged::default() };
     match batch {
         Batch::Changes(changes) => changes.into_iter().for_each(|change| merger.change(change)),
         Batch::Part(objects) => objects.into_iter().for_each(|object| merger.put(object)),
@@ -50,11 +52,18 @@ struct Merger<'a> {
     contents: &'a Contents,
     ownership: &'a Ownership,
     feed: &'a Feed,
+    is_silent: &'a dyn Fn(&Feed) -> bool,
     claims: Claims<'a>,
     merged: Merged,
 }
 
 impl Merger<'_> {
+    /// Whether the feed may write an object.
+    fn may_write(&self, object: &Object) -> bool {
+        let owner = self.ownership.owner(object);
+        owner == *self.feed || (*self.feed == Feed::Upstream && (self.is_silent)(&owner))
+    }
+
     fn change(&mut self, change: Change) {
         match change {
             Change::Put(object) => self.put(object),
@@ -64,9 +73,7 @@ impl Merger<'_> {
 
     fn put(&mut self, object: Object) {
         let held = self.contents.get(&object.key);
-        let mine = self.ownership.owner(&object) == *self.feed
-            && held.is_none_or(|held| self.ownership.owner(held) == *self.feed);
-        if !mine {
+        if !self.may_write(&object) || held.is_some_and(|held| !self.may_write(held)) {
             if *self.feed != Feed::Upstream {
                 self.merged.foreign.push(object.key);
             }
@@ -86,9 +93,9 @@ impl Merger<'_> {
     fn delete(&mut self, key: Key, uid: Uid) {
         let Some(held) = self.contents.get(&key).filter(|held| held.uid == uid) else { return };
         match (self.ownership.owner(held), self.feed) {
-            (owner, feed) if owner == *feed => self.merged.changes.push(Change::Delete { key, uid }),
             // An echo of our own delete would find nothing here: somebody above removed this node, for good.
             (Feed::Node(node), Feed::Upstream) if key.kind == Kind::Node => self.remove_node(node),
+            _ if self.may_write(held) => self.merged.changes.push(Change::Delete { key, uid }),
             (_, Feed::Upstream) => {}
             _ => self.merged.foreign.push(key),
         }
@@ -108,7 +115,7 @@ impl Merger<'_> {
             self.put(object);
         }
         for held in self.contents.iter() {
-            if self.ownership.owner(held) == *self.feed && !listed.contains_key(&held.key) {
+            if self.may_write(held) && !listed.contains_key(&held.key) {
                 self.merged.changes.push(Change::Delete { key: held.key.clone(), uid: held.uid });
             }
         }

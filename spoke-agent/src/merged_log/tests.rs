@@ -122,7 +122,7 @@ fn echoes_are_dropped_and_foreign_objects_named() {
     let mut relay = relay(directory.path());
     let (mine, theirs) = (endpoint(OWN, "n1", 1, 1), endpoint(OTHER, "n1", 2, 1));
     let n1 = Feed::Node(name("n1"));
-    assert!(relay.take(&n1, put(&mine), None, None).delta.is_some());
+    assert!(relay.take(&n1, put(&mine), Some(Position::default()), None).delta.is_some());
     assert!(relay.take(&Feed::Upstream, put(&theirs), None, None).delta.is_some());
     // What comes back from the hub, older than what the node says now, changes nothing.
     assert!(relay.take(&Feed::Upstream, put(&endpoint(OWN, "n1", 1, 7)), None, None).delta.is_none());
@@ -138,6 +138,25 @@ fn echoes_are_dropped_and_foreign_objects_named() {
         let taken = relay.take(&n2, batch, None, None);
         assert!(taken.delta.is_none() && taken.foreign.len() == 1, "{taken:?}");
     }
+}
+
+#[test]
+fn a_log_that_was_lost_takes_its_own_part_from_above() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut relay = relay(directory.path());
+    let at = Some(Position { revision: 4, ..Position::default() });
+    let [n1, n2] = ["n1", "n2"].map(|node| Feed::Node(name(node)));
+    let (one, two, three) = (endpoint(OWN, "n1", 1, 1), endpoint(OWN, "n2", 2, 1), endpoint(OWN, "n2", 3, 1));
+    let _ = relay.take(&n1, Batch::Whole(vec![]), at, None);
+    let above = Batch::Whole(vec![one.clone(), two.clone(), three.clone(), cluster("own", 100)]);
+    let taken = relay.take(&Feed::Upstream, above.clone(), at, at);
+    assert!(taken.foreign.is_empty());
+    assert_eq!(relay.contents().get(&one.key), None, "its node has said that it is gone");
+    assert_eq!([&two, &three].map(|object| relay.contents().get(&object.key)), [Some(&two), Some(&three)]);
+    // From then on its owner says what is there.
+    let _ = relay.take(&n2, Batch::Whole(vec![two.clone()]), at, None);
+    let _ = relay.take(&Feed::Upstream, above, at, at);
+    assert_eq!([&two, &three].map(|object| relay.contents().get(&object.key)), [Some(&two), None]);
 }
 
 #[test]

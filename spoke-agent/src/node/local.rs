@@ -53,6 +53,7 @@ impl LocalInventory {
 
     /// Takes the inventory at each change, and this machine's addresses now and then.
     pub(super) async fn follow(mut self, mut inventory: InventoryWatch) {
+        self.log.begun().await;
         // Not before the directory was looked at: what it says may be less than what is running.
         if inventory.wait_for(|inventory| inventory.complete || !inventory.problems.is_empty()).await.is_err() {
             return;

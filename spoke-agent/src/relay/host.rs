@@ -1,5 +1,5 @@
 //! How the relay serves its nodes: what they see, and where their objects go.
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axle_core::{
     log::Change,
@@ -26,6 +26,9 @@ use crate::{
 
 /// What one node may send at once.
 const NODE_LIMITS: Limits = Limits { objects: 10_000, bytes: 16 << 20 };
+
+/// How long a node waits for a relay that has just begun.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub struct RelayHost {
@@ -94,6 +97,10 @@ impl Host for RelayHost {
 
     async fn admit(&self, peer: &Peer, introduction: &Introduction) -> Result<Admission<Self::Replica>, Goodbye> {
         let node = self.node(peer)?;
+        if tokio::time::timeout(PATIENCE, self.log.begun()).await.is_err() {
+            // What this relay would serve lacks every policy.
+            return Err(Goodbye::because("this relay has no copy of the hub's log yet; what the node holds stays"));
+        }
         tracing::info!(node.name = %node, agent.version = %introduction.agent_version, "a node is connected");
         self.board.joined(&node);
         let session = NodeSession {

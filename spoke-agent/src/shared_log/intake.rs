@@ -45,12 +45,18 @@ pub struct FeedIntake<H> {
     log: Arc<SharedLog>,
     feed: Feed,
     hooks: H,
+    /// Where the sender's log was at last.
+    head: Option<Position>,
 }
 
 impl<H: Hooks> FeedIntake<H> {
     /// For `feed` of `log`.
     pub fn new(log: Arc<SharedLog>, feed: Feed, hooks: H) -> Self {
-        Self { log, feed, hooks }
+        Self { log, feed, hooks, head: None }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.log.read(|log| log.contents().origin().is_some())
     }
 
     fn take(
@@ -59,7 +65,10 @@ impl<H: Hooks> FeedIntake<H> {
         refused: &[Refusal],
         batch: impl FnOnce(&MergedLog) -> Batch,
     ) -> Vec<Refusal> {
+        let is_behind = self.head.is_some_and(|head| at.revision < head.revision);
         let origin = match self.feed {
+            // A first copy is complete at the head: a snapshot may be older, and what follows it is as much a part of it.
+            Feed::Upstream if is_behind && !self.has_begun() => None,
             // What a relay has of the hub's log is the origin of its own; a node passes its relay's on.
             Feed::Upstream if self.log.read(|log| log.ownership().is_relay()) => Some(at),
             Feed::Upstream => origin,
@@ -100,6 +109,15 @@ fn refused_as_foreign(key: Key, message: String) -> Refusal {
 }
 
 impl<H: Hooks> Replica for FeedIntake<H> {
+    fn head(&mut self, head: Position) {
+        self.head = Some(head);
+    }
+
+    /// Not before what the upstream knows of the own log was taken from there.
+    fn may_serve(&self) -> bool {
+        self.has_begun()
+    }
+
     fn held(&self) -> Option<Position> {
         self.log.read(|log| log.fed(&self.feed))
     }

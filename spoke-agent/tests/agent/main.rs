@@ -3,6 +3,7 @@
 #[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers that fail the test")]
 mod stage;
 
+use axle_agent::app::App;
 use axle_core::{model::Kind, state::Command};
 
 use stage::{Stage, on_stage};
@@ -74,7 +75,8 @@ fn a_removed_node_stays_out() {
     });
 }
 
-/// Damaged files are set aside, and what they held is taken again.
+/// Damaged files are set aside, and what they held is taken again: the agent's own part too, which is never gone for those
+/// above.
 #[test]
 fn a_damaged_log_is_taken_anew() {
     on_stage(async |stage: &mut Stage| {
@@ -82,20 +84,58 @@ fn a_damaged_log_is_taken_anew() {
         stage.join_hub("n1").await;
         stage.write("n1", "w.yaml", &Stage::workload("w1", "10.1.0.1"));
         let one = stage.run("n1").await;
-        stage.until("the workload is at the hub", || stage.holds_head(&one) && stage.count(Kind::Endpoint) == 1).await;
+        stage.join_relay("n2", &one).await;
+        stage.write("n2", "w.yaml", &Stage::workload("w2", "10.1.0.2"));
+        let two = stage.run("n2").await;
+        stage
+            .until("the workloads are at the hub", || stage.holds_head(&one) && stage.count(Kind::Endpoint) == 2)
+            .await;
         let uids = stage.uids(Kind::Endpoint);
-        drop(one);
+        drop((one, two));
         for log in ["relay", "node"] {
             std::fs::write(stage.state("n1").join(log).join("state"), b"rubbish").unwrap();
         }
+        // Half of its inventory cannot be read, and the other node does not come again.
+        stage.write("n1", "w.yaml", "kind: [");
         let one = stage.run("n1").await;
         stage.until("all is in force again", || stage.holds_head(&one) && stage.connected(&one)).await;
         assert!(stage.state("n1").join("relay/state.bad").exists());
-        stage
-            .until("one workload, of another incarnation", || {
-                let now = stage.uids(Kind::Endpoint);
-                now.len() == 1 && now != uids
-            })
-            .await;
+        stage.write("n1", "w.yaml", &Stage::workload("w1", "10.1.0.1"));
+        stage.write("n1", "x.yaml", &Stage::workload("w3", "10.1.0.3"));
+        stage.until("a third workload", || stage.count(Kind::Endpoint) == 3).await;
+        let now = stage.uids(Kind::Endpoint);
+        assert!(uids.iter().all(|uid| now.contains(uid)), "those of before are the same incarnations");
+    });
+}
+
+/// A relay that lost its log while the hub is away has no policies to serve: its nodes keep what they have.
+#[test]
+fn a_relay_without_a_copy_of_the_hubs_log_serves_nobody() {
+    on_stage(async |stage: &mut Stage| {
+        stage.hub_starts().await;
+        stage.join_hub("n1").await;
+        let one = stage.run("n1").await;
+        stage.join_relay("n2", &one).await;
+        stage.write("n2", "w.yaml", &Stage::workload("w2", "10.1.0.2"));
+        let policy = stage.policy("p");
+        stage.command(Command::PutPolicies { policies: vec![policy] }).await;
+        let two = stage.run("n2").await;
+        let workload = || stage.count(Kind::Endpoint) == 1;
+        stage.until("all is in force", || workload() && stage.holds_head(&one) && stage.holds_head(&two)).await;
+        let digests = || [&one, &two].map(|agent| agent.status().node.unwrap().digest);
+        let before = digests();
+        stage.hub_stops().await;
+        drop((one, two));
+        for file in ["state", "entries"] {
+            std::fs::remove_file(stage.state("n1").join("relay").join(file)).unwrap();
+        }
+        let (one, two) = (stage.run("n1").await, stage.run("n2").await);
+        let digests = || [&one, &two].map(|agent| agent.status().node.unwrap().digest);
+        let told = |agent: &App| agent.status().problems.iter().any(|problem| problem.contains("no copy of the hub"));
+        stage.until("both nodes are told why", || told(&one) && told(&two)).await;
+        stage.until("what was in force is again", || digests() == before).await;
+        stage.hub_starts().await;
+        stage.until("all are back", || stage.holds_head(&one) && stage.holds_head(&two)).await;
+        assert_eq!((digests(), stage.count(Kind::Endpoint)), (before, 1));
     });
 }

@@ -2,6 +2,7 @@
 use std::{
     cell::RefCell,
     fs,
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Stage {
     bpf: tempfile::TempDir,
     hub: RefCell<Option<Running>>,
     address: Option<String>,
+    /// Where the relay listens, at each of its starts.
+    relay: RefCell<Option<SocketAddr>>,
 }
 
 /// Plays `scene` in namespaces of its own. Everything runs on this one thread and those that it makes.
@@ -59,7 +62,7 @@ pub(crate) fn on_stage(scene: impl AsyncFnOnce(&mut Stage)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let mut stage = Stage { folder, bpf, hub: RefCell::new(None), address: None };
+        let mut stage = Stage { folder, bpf, hub: RefCell::new(None), address: None, relay: RefCell::default() };
         scene(&mut stage).await;
     });
     runtime.shutdown_background();
@@ -174,7 +177,7 @@ impl Stage {
             state: self.state(node),
             inventory: None,
             roles: vec![],
-            relay_listen: "127.0.0.1:0".parse().unwrap(),
+            relay_listen: self.relay.borrow().unwrap_or_else(|| "127.0.0.1:0".parse().unwrap()),
             certificate_lifetime: LIFETIME,
             node_addresses: vec!["192.0.2.1".parse().unwrap()],
             node_labels: Labels::new(),
@@ -184,7 +187,20 @@ impl Stage {
             heartbeat: Duration::from_secs(1),
             rescan: Duration::from_secs(30),
         };
-        App::start(settings).await.unwrap()
+        let deadline = Instant::now() + PATIENCE;
+        let app = loop {
+            // Whoever was dropped just now is not quite gone yet.
+            match App::start(settings.clone()).await {
+                Err(error) if format!("{error:?}").contains("in use") && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                started => break started.unwrap(),
+            }
+        };
+        if let Some(relay) = app.status().relay {
+            *self.relay.borrow_mut() = Some(relay.listen.parse().unwrap());
+        }
+        app
     }
 
     /// Waits until it is so.

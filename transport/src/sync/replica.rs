@@ -29,6 +29,11 @@ pub trait Replica: Send + 'static {
         let _ = head;
     }
 
+    /// Whether the upper side may have the own log now; asked at the lower side, after whatever was taken.
+    fn may_serve(&self) -> bool {
+        true
+    }
+
     /// The peer's copy of the own log stands there, and this is what it did not take.
     fn acknowledged(&mut self, ack: Ack) {
         let _ = ack;

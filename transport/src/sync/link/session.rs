@@ -1,7 +1,10 @@
 //! One session, lower side.
 use std::{sync::Arc, time::Duration};
 
-use axle_core::session::{MAX_VERSION, MIN_VERSION, Receiver};
+use axle_core::{
+    log::Position,
+    session::{MAX_VERSION, MIN_VERSION, Receiver},
+};
 use axle_proto::{
     convert,
     v1::{self, HubMessage, SpokeMessage},
@@ -73,6 +76,7 @@ async fn converse<R: Replica>(
     let mut receiver = Receiver::new(link.replica.held(), link.settings.features, link.settings.limits);
     let patience = link.settings.heartbeat.patience();
     let mut welcomed = false;
+    let mut resume = None;
     link.statuses.mark_changed();
     let mut statuses_open = true;
     loop {
@@ -88,10 +92,16 @@ async fn converse<R: Replica>(
             Err(_) => return (welcomed, Goodbye::because(format_args!("the upstream was silent for {patience:?}"))),
             Ok(Err(status)) => return (welcomed, Goodbye::because(said(&status))),
             Ok(Ok(None)) => return (welcomed, Goodbye::because("the upstream ended the session")),
-            Ok(Ok(Some(message))) => take(link, message, &mut receiver, outbox, &mut welcomed).await,
+            Ok(Ok(Some(message))) => take(link, message, &mut receiver, outbox, &mut resume).await,
         };
+        welcomed |= resume.is_some();
         if let Err(goodbye) = taken {
             return (welcomed, goodbye);
+        }
+        if link.replica.may_serve()
+            && let Some(resume) = resume.take()
+        {
+            outbox.serve(resume);
         }
     }
 }
@@ -101,7 +111,7 @@ async fn take<R: Replica>(
     message: HubMessage,
     receiver: &mut Receiver,
     outbox: &Outbox<SpokeMessage>,
-    welcomed: &mut bool,
+    welcomed: &mut Option<Option<Position>>,
 ) -> Result<(), Goodbye> {
     let incoming = message.read().map_err(Goodbye::because)?;
     match incoming.other {
@@ -111,8 +121,7 @@ async fn take<R: Replica>(
             if let Some(head) = welcome.head {
                 link.replica.head(convert::position_from_wire(head).map_err(Goodbye::because)?);
             }
-            outbox.serve(resume);
-            *welcomed = true;
+            *welcomed = Some(resume);
             link.state.send_replace(LinkState::Connected);
         }
         Some(Other::Own(FromHub::Goodbye(goodbye))) => {
