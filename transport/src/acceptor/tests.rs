@@ -1,3 +1,6 @@
+//! The acceptor with real TLS, real peers, and peers that mean no good.
+mod floods;
+
 use std::{
     convert::Infallible,
     net::SocketAddr,
