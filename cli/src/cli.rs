@@ -54,9 +54,12 @@ enum Command {
     /// Nodes of the clusters.
     #[command(subcommand)]
     Node(command::node::Command),
-    /// Join tokens.
+    /// Join tokens for clusters, and the tokens that people bear.
     #[command(subcommand)]
     Token(command::token::Command),
+    /// The root of the mesh's certificates.
+    #[command(subcommand)]
+    Ca(command::ca::Command),
     /// What workloads are.
     #[command(subcommand)]
     Identity(command::identity::Command),
@@ -97,6 +100,7 @@ impl Command {
             Self::Cluster(command) => command.run(session).await,
             Self::Node(command) => command.run(session).await,
             Self::Token(command) => command.run(session).await,
+            Self::Ca(command) => command.run(session).await,
             Self::Identity(command) => command.run(session).await,
             Self::Endpoint(command) => command.run(session).await,
             Self::Service(command) => command.run(session).await,

@@ -4,6 +4,7 @@ use std::{error::Error, io};
 use axle_proto::v1::admin_client::AdminClient;
 use axle_transport::{
     context::Context,
+    pki::certificate_pem,
     tls::{self, ClientTls, Expect},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -33,17 +34,22 @@ impl Interceptor for Bearer {
     }
 }
 
-/// Connects to the hub of `context`, naming the step that fails.
-pub(crate) async fn connect(context: &Context) -> Result<Admin, Failure> {
+/// Connects to the hub of `context`, naming the step that fails. The hub's roots as it names them, PEM, come along if they
+/// are not those of the context: while its certificates are given a new root, the next one is learned so.
+pub(crate) async fn connect(context: &Context) -> Result<(Admin, Option<String>), Failure> {
     let address = address(&context.hub)?;
-    let tls = ClientTls::anonymous(&certificates(&context.ca)?, Expect::Hub)
+    let trusted = certificates(&context.ca)?;
+    let tls = ClientTls::anonymous(&trusted, Expect::Hub)
         .map_err(|error| bad_context(&format!("the CA is not usable: {error}")))?;
     let mut token: MetadataValue<Ascii> = format!("Bearer {}", context.token)
         .parse()
         .map_err(|_| bad_context("the token has characters that no token has"))?;
     token.set_sensitive(true);
     let channel = tls::connect(&address, &tls).await.map_err(|error| unreachable_hub(&address, error.as_ref()))?;
-    Ok(AdminClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(MAX_ANSWER))
+    let named = tls.named_roots();
+    let same = named.len() == trusted.len() && named.iter().all(|root| trusted.contains(root));
+    let news = (!same).then(|| named.iter().map(certificate_pem).collect());
+    Ok((AdminClient::with_interceptor(channel, Bearer(token)).max_decoding_message_size(MAX_ANSWER), news))
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {

@@ -1,5 +1,6 @@
 //! The commands, one file per noun: arguments, call, table.
 pub(crate) mod audit;
+pub(crate) mod ca;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod context;

@@ -6,7 +6,7 @@ use axle_transport::context::{Context, ContextFile};
 use crate::{
     client::{self, Admin},
     failure::{Exit, Failure},
-    output::Output,
+    output::{Output, note},
 };
 
 /// What every command gets: where output goes and which hub is meant.
@@ -48,8 +48,23 @@ impl Session {
         })
     }
 
-    /// Connects to the hub in use.
+    /// Connects to the hub in use. Roots that the hub is about to use, or uses no more, are noted in the context file.
     pub(crate) async fn admin(&self) -> Result<Admin, Failure> {
-        client::connect(&self.context()?).await
+        let context = self.context()?;
+        let (admin, roots) = client::connect(&context).await?;
+        if let Some(ca) = roots {
+            let noted = self.note_roots(Context { ca, ..context });
+            noted.unwrap_or_else(|why| note(&format!("the hub's new root is not remembered: {why}")));
+        }
+        Ok(admin)
+    }
+
+    fn note_roots(&self, context: Context) -> Result<(), Failure> {
+        let path = self.config_path()?;
+        let mut file = ContextFile::load(&path)?;
+        if let Some(there) = file.contexts.iter_mut().find(|there| there.name == context.name) {
+            there.ca = context.ca;
+        }
+        Ok(file.save(&path)?)
     }
 }

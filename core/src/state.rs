@@ -188,6 +188,7 @@ impl State {
             Command::DeletePolicy { namespace, name } => {
                 policies::delete(&mut draft, &policies::key(namespace.as_ref(), name))?
             }
+            Command::Note { .. } => draft.keep(),
             Command::TakeDelta { cluster, after, delta } => {
                 refused = intake::delta(self, &mut draft, (*cluster, *after), delta)?;
                 intake = Some((*cluster, delta.to));

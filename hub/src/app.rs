@@ -25,8 +25,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Gate, Keys},
-    authority::{self, Own},
+    auth::Gate,
+    authority::{Authorities, Lifetimes, Own},
     config::Config,
     distribution::Distribution,
     enroll::{self, Enroller},
@@ -35,7 +35,9 @@ use crate::{
     members::Members,
     replica::Replica,
     retention,
+    sessions::Sessions,
     store::{self, Store},
+    tokens::Tokens,
     writer::Writer,
 };
 use doors::Doors;
@@ -53,8 +55,14 @@ pub struct Parts {
     pub members: Arc<Members>,
     /// What spokes say.
     pub live: Arc<Live>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
+    /// The mesh's roots.
+    pub authorities: Arc<Authorities>,
     /// Join tokens.
     pub enroller: Arc<Enroller>,
+    /// People's tokens.
+    pub tokens: Arc<Tokens>,
     /// Who may do what; makes tokens for people.
     pub gate: Arc<Gate>,
     /// How others reach the TLS port, as `host:port`, best first.
@@ -72,8 +80,6 @@ pub struct Running {
     pub http_address: SocketAddr,
     /// What it is made of.
     pub parts: Parts,
-    /// The mesh's root, with its key.
-    pub root: Authority,
     doors: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     writing: CancellationToken,
@@ -102,9 +108,9 @@ impl App {
         let (tls_address, http_address) = (listener.local_addr()?, http_listener.local_addr()?);
 
         let store = store::open(&config.database().map_err(anyhow::Error::msg)?).await?;
-        let root = authority::root(&*store, &config.mesh).await?;
-        let keys = Keys::from_pem(&store.secret("jwt", &Keys::generate()?).await?, config.mesh.as_str())?;
-        let gate = Arc::new(Gate::new(keys));
+        let authorities = Authorities::open(store.clone(), &config.mesh, lifetimes(&config)).await?;
+        let tokens = Tokens::open(store.clone(), config.mesh.as_str()).await?;
+        let gate = Arc::new(Gate::new(tokens.keys(), tokens.revoked()));
 
         let (writing, stopping, doors) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (writer, replica, writer_task) = Writer::start(store.clone(), writing.clone()).await?;
@@ -119,28 +125,31 @@ impl App {
             replica: replica.clone(),
             members: members.clone(),
             guard: guard.clone(),
-            root: root.clone(),
+            authorities: authorities.clone(),
             lifetime: config.certificate_lifetime,
             turns: Semaphore::new(enroll::TURNS),
         });
-        let own = Own::new(&root, config.certificate_names(tls_address), config.certificate_lifetime)?;
+        let own = Own::new(authorities.changes(), config.certificate_names(tls_address), config.certificate_lifetime)?;
         let parts = Parts {
             replica,
             writer,
             store: store.clone(),
             members: members.clone(),
             live: Live::new(config.heartbeat),
+            sessions: Arc::default(),
+            authorities: authorities.clone(),
             enroller,
+            tokens: tokens.clone(),
             gate,
             advertised: config.advertised(tls_address),
             stopping,
         };
         let limits = Limits { drain: config.drain, ..Limits::default() };
-        let tls = Acceptor::new(ServerTls::new(own.credentials())?, guard, limits.clone());
+        let tls = Acceptor::new(ServerTls::with_grace(own.credentials(), config.renewal_grace)?, guard, limits.clone());
         let distribution = distribution(&parts, &config);
         let Doors { tls: with_tls, local } = Doors::new(&parts, distribution)?;
         // Whoever sees the hub ready finds these.
-        context::leave(&config, &parts, &root, tls_address, first_start)?;
+        context::leave(&config, &parts, tls_address, first_start).await?;
         note_addresses(&data_dir, tls_address, http_address)?;
         let servers = vec![
             tokio::spawn(tls.serve(listener, with_tls, doors.clone())),
@@ -153,11 +162,12 @@ impl App {
             background.spawn(exchange::run(parts.live.clone(), parts.store.clone(), store::random_uid()?));
         }
         background.spawn(retention::keep(parts.store.clone(), config.log_retention));
+        background.spawn(authorities.follow(parts.writer.clone()));
+        background.spawn(tokens.follow());
         Ok(Running {
             tls_address,
             http_address,
             parts,
-            root,
             doors,
             servers,
             writing,
@@ -169,6 +179,12 @@ impl App {
 }
 
 impl Running {
+    /// The root that signs, with its key.
+    #[must_use]
+    pub fn root(&self) -> Authority {
+        self.parts.authorities.bundle().signing().clone()
+    }
+
     /// Stops well: sessions are told to come again, requests in flight end, what was asked of the writer is done.
     pub async fn stop(self) {
         self.parts.stopping.cancel();
@@ -185,12 +201,22 @@ impl Running {
     }
 }
 
+fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes {
+        root: config.ca_lifetime,
+        rotate_after: config.ca_rotate_after,
+        certificate: config.certificate_lifetime,
+        grace: config.renewal_grace,
+    }
+}
+
 fn distribution(parts: &Parts, config: &Config) -> Arc<Distribution> {
     Distribution::new(
         parts.writer.clone(),
         parts.replica.clone(),
         parts.members.clone(),
         parts.live.clone(),
+        parts.sessions.clone(),
         config.heartbeat,
         parts.stopping.clone(),
     )

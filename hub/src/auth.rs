@@ -1,12 +1,17 @@
 //! Who may do what: tokens for people, certificates for relays, one table for both.
 mod gate;
 mod jwt;
+mod lapse;
+mod origin;
+mod revoked;
 mod table;
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 pub use gate::{Denied, Gate, guard};
-pub use jwt::{Keys, NotAKey};
+pub use jwt::{Issued, Keys, NotAKey};
+pub use origin::{Names, own_pages};
+pub use revoked::Revoked;
 pub use table::{Need, RULES, Rule, grpc_rule, http_methods, http_rule};
 
 /// What a person may do; each role may do what those before it may.
@@ -46,6 +51,10 @@ pub struct Caller {
     pub subject: String,
     /// What its bearer may do.
     pub role: Role,
+    /// The token's id.
+    pub token: String,
+    /// The token's last moment.
+    pub until: SystemTime,
 }
 
 impl Caller {

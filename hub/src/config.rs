@@ -55,6 +55,18 @@ pub struct Config {
     #[arg(long, env = "AXLE_HUB_CERTIFICATE_LIFETIME", value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
     pub certificate_lifetime: Duration,
 
+    /// For how long an expired certificate may still ask for its renewal, and for nothing else
+    #[arg(long, env = "AXLE_HUB_RENEWAL_GRACE", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    pub renewal_grace: Duration,
+
+    /// How long a root of the mesh's certificates holds
+    #[arg(long, env = "AXLE_HUB_CA_LIFETIME", value_name = "TIME", default_value = "3650d", value_parser = duration::parse)]
+    pub ca_lifetime: Duration,
+
+    /// At which age of the root its rotation begins by itself; at the latest at half of its life
+    #[arg(long, env = "AXLE_HUB_CA_ROTATE_AFTER", value_name = "TIME", default_value = "1825d", value_parser = duration::parse)]
+    pub ca_rotate_after: Duration,
+
     /// How long the first admin's token holds
     #[arg(long, env = "AXLE_HUB_TOKEN_LIFETIME", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
     pub token_lifetime: Duration,
@@ -100,6 +112,8 @@ pub enum LogFormat {
 
 /// The shortest lifetime of a certificate: renewal at half of it must be possible.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(5);
+/// The longest lifetime of anything: a hundred years.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Config {
     /// Where the hub keeps its files.
@@ -153,6 +167,18 @@ impl Config {
         };
         faults.extend(least("heartbeat", self.heartbeat, Duration::from_millis(100)));
         faults.extend(least("certificate-lifetime", self.certificate_lifetime, SHORTEST_LIFETIME));
+        // A rotation takes two lifetimes of a certificate and the grace, and the next must not begin before it is over.
+        let rotation = [self.certificate_lifetime, self.renewal_grace, Duration::from_secs(60)];
+        let rotation = rotation.iter().fold(self.certificate_lifetime, |sum, part| sum.saturating_add(*part));
+        faults.extend(least("ca-rotate-after", self.ca_rotate_after, rotation));
+        faults.extend(least("ca-lifetime", self.ca_lifetime, rotation.saturating_mul(2)));
+        let most = |name: &str, got: Duration| {
+            (got > LONGEST_LIFETIME)
+                .then(|| format!("{name}: {got:?} is too long; wanted at most {LONGEST_LIFETIME:?}"))
+        };
+        faults.extend(most("certificate-lifetime", self.certificate_lifetime));
+        faults.extend(most("renewal-grace", self.renewal_grace));
+        faults.extend(most("ca-lifetime", self.ca_lifetime));
         faults.extend(least("token-lifetime", self.token_lifetime, Duration::from_secs(60)));
         faults.extend(least("log-retention", self.log_retention, Duration::from_secs(3600)));
         if let Some(url) = &self.database
@@ -253,6 +279,14 @@ mod tests {
         let flags = ["--http-listen", "0.0.0.0:7080", "--certificate-lifetime", "1s", "--database", "mysql://x"];
         let faults = parse(&flags).unwrap().check().unwrap_err().join("\n");
         for wanted in ["http-listen: 0.0.0.0:7080", "certificate-lifetime: 1s", "database: of no known kind"] {
+            assert!(faults.contains(wanted), "{faults}");
+        }
+        for (flags, wanted) in [
+            (["--ca-rotate-after=30d", "--ca-lifetime=400d"], "ca-rotate-after: 2592000s is too short"),
+            (["--ca-lifetime=60d", "--ca-rotate-after=40d"], "ca-lifetime: 5184000s is too short"),
+            (["--certificate-lifetime=9999999d", "--renewal-grace=200000000000d"], "renewal-grace"),
+        ] {
+            let faults = parse(&flags).unwrap().check().unwrap_err().join("\n");
             assert!(faults.contains(wanted), "{faults}");
         }
     }

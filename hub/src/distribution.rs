@@ -1,5 +1,5 @@
 //! The hub's end of the sync sessions: its log to every relay, every relay's log into its own.
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Change, Contents, Delta, Position, Record, Snapshot},
@@ -13,13 +13,13 @@ use axle_transport::{
     pki::{Peer, Principal},
     sync::{Admission, Goodbye, Host, Introduction, Replica as Copy, View, ViewSettings},
 };
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     live::{Connection, Live},
     members::Members,
     replica::{Follower, Replica},
+    sessions::{Session, Sessions},
     writer::{WriteError, Writer},
 };
 
@@ -27,9 +27,6 @@ use crate::{
 const LIMITS: Limits = Limits { objects: 500_000, bytes: 512 << 20 };
 /// When a spoke that could not be served comes again.
 const RETRY: Duration = Duration::from_secs(2);
-
-/// The session of each cluster: ended when a newer one begins, and when the cluster is removed.
-type Sessions = Arc<Mutex<HashMap<Uid, CancellationToken>>>;
 
 /// Serves every relay. All clusters have equal rights for now, so there is one view, encoded once.
 pub struct Distribution {
@@ -39,7 +36,7 @@ pub struct Distribution {
     members: Arc<Members>,
     live: Arc<Live>,
     heartbeat: Duration,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     stop: CancellationToken,
 }
 
@@ -51,11 +48,11 @@ impl Distribution {
         replica: Arc<Replica>,
         members: Arc<Members>,
         live: Arc<Live>,
+        sessions: Arc<Sessions>,
         heartbeat: Duration,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let view = View::new(Contents::default(), ViewSettings::default());
-        let sessions = Sessions::default();
         replica.follow(Arc::new(Feed { view: view.clone(), live: live.clone(), sessions: sessions.clone() }));
         Arc::new(Self { view, writer, replica, members, live, heartbeat, sessions, stop })
     }
@@ -71,14 +68,12 @@ impl Distribution {
 struct Feed {
     view: Arc<View>,
     live: Arc<Live>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
 }
 
 impl Feed {
     fn removed(&self, cluster: Uid) {
-        if let Some(session) = self.sessions.lock().remove(&cluster) {
-            session.cancel();
-        }
+        self.sessions.remove(cluster);
         self.live.forget(cluster);
     }
 }
@@ -119,13 +114,7 @@ impl Host for Distribution {
             return Err(Goodbye::because("only relays have a session with the hub"));
         };
         let end = self.stop.child_token();
-        if let Some(before) = self.sessions.lock().insert(cluster, end.clone())
-            && !before.is_cancelled()
-        {
-            // The same key twice: a relay that came back before its old connection was known to be dead, or its double.
-            tracing::warn!(cluster.uid = %cluster, node = %introduction.node, "a newer session replaces a cluster's session");
-            before.cancel();
-        }
+        let session = self.sessions.begin((cluster, peer.key), &introduction.node, end.clone()).await?;
         tracing::info!(
             cluster.uid = %cluster,
             node = %introduction.node,
@@ -141,7 +130,8 @@ impl Host for Distribution {
         let held = self.replica.read().intake(cluster);
         Ok(Admission {
             view: self.view.clone(),
-            replica: Spoke { cluster, writer: self.writer.clone(), connection, held, end: end.clone() },
+            ask: session.ask(),
+            replica: Spoke { cluster, writer: self.writer.clone(), connection, session, held, end: end.clone() },
             limits: LIMITS,
             heartbeat: Heartbeat { period: self.heartbeat },
             end,
@@ -162,6 +152,7 @@ pub struct Spoke {
     cluster: Uid,
     writer: Writer,
     connection: Connection,
+    session: Arc<Session>,
     /// How far the relay's own log is taken in, as this session knows.
     held: Option<Position>,
     end: CancellationToken,
@@ -174,9 +165,14 @@ impl Drop for Spoke {
 }
 
 impl Spoke {
+    fn heard(&self) {
+        self.connection.heard();
+        self.session.heard();
+    }
+
     /// Has what the relay said written, in one transaction: a later delta must not be taken without an earlier one.
     async fn take(&mut self, commands: Vec<Command>, to: Position) -> Result<Vec<Refusal>, Goodbye> {
-        self.connection.heard();
+        self.heard();
         let actor = Principal::Relay(self.cluster).to_string();
         let committed = self.writer.submit_in_order(commands, &actor).await.map_err(|why| match why {
             WriteError::Rejected(why) => Goodbye::because(why),
@@ -211,14 +207,16 @@ impl Copy for Spoke {
     }
 
     fn head(&mut self, _: Position) {
-        self.connection.heard();
+        self.heard();
     }
 
     fn acknowledged(&mut self, ack: Ack) {
+        self.session.heard();
         self.connection.received(ack.received.revision);
     }
 
     fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
+        self.session.heard();
         self.connection.statuses(statuses);
     }
 }

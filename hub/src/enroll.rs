@@ -8,12 +8,14 @@ use axle_core::model::{Kind, Name, Resource, Uid};
 use axle_proto::v1::{EnrollRequest, EnrollResponse, RenewRequest, enrollment_server::Enrollment};
 use axle_transport::{
     acceptor::{ExpiredPeer, Guard},
-    pki::{Authority, JoinToken, Peer, PkiError, Principal, PublicKey, Validity, sha256},
+    pki::{Chain, JoinToken, Peer, PkiError, Principal, PublicKey, Validity, sha256},
 };
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    authority::Authorities,
+    clock::milliseconds,
     members::Members,
     replica::Replica,
     store::{Enrolment, Store, StoreError, TokenRow},
@@ -30,8 +32,8 @@ pub struct Enroller {
     pub members: Arc<Members>,
     /// Told of who renews.
     pub guard: Arc<Guard>,
-    /// Signs.
-    pub root: Authority,
+    /// Sign.
+    pub authorities: Arc<Authorities>,
     /// For how long what it signs holds.
     pub lifetime: Duration,
     /// Bounds how many tokens are looked at at once: whoever guesses must not keep the store from its work.
@@ -61,7 +63,7 @@ impl Enroller {
         lifetime: Duration,
         creator: &str,
     ) -> Result<(JoinToken, u64), StoreError> {
-        let token = JoinToken::generate(sha256(self.root.certificate()), None)
+        let token = JoinToken::generate(sha256(self.authorities.bundle().signing().certificate()), None)
             .map_err(|why| StoreError::Setup(why.to_string()))?;
         let expires_ms = milliseconds(SystemTime::now() + lifetime.min(MAX_TOKEN_LIFETIME));
         let row = TokenRow { digest: token.digest(), cluster, expires_ms, creator: creator.into() };
@@ -82,7 +84,13 @@ impl Enroller {
         let now_ms = milliseconds(SystemTime::now());
         let enrolment = Enrolment { cluster, relay_key: key.fingerprint(), enrolled_ms: now_ms };
         if !self.store.redeem(&token.digest(), now_ms, &enrolment).await.map_err(away)? {
-            return Err(refused("unknown, used, expired, or for another cluster"));
+            // For the log alone; if it cannot be found out, that is no other answer.
+            let kept = self.store.join_token(&token.digest()).await.ok().flatten();
+            return Err(refused(match kept {
+                None => "it is unknown, or used",
+                Some(kept) if kept.cluster != cluster => "it is for another cluster",
+                Some(_) => "it expired",
+            }));
         }
         self.members.enrolled(&enrolment);
         tracing::info!(cluster.name = %name, cluster.uid = %cluster, "a relay enrolled");
@@ -98,16 +106,19 @@ impl Enroller {
     ) -> Result<(EnrollResponse, SystemTime), PkiError> {
         let (uid, name) = cluster;
         let validity = Validity::starting(SystemTime::now(), self.lifetime);
-        let leaf = self.root.issue(key, &Principal::Relay(uid), &[], validity)?;
-        let intermediate = self.root.issue_intermediate(ca_key, uid, validity)?;
+        let bundle = self.authorities.bundle();
+        let root = bundle.signing();
+        let leaf = root.issue(key, &Principal::Relay(uid), &[], validity)?;
+        let intermediate = root.issue_intermediate(ca_key, uid, validity)?;
+        let wire = |chain: Chain| chain.iter().map(|certificate| certificate.to_vec().into()).collect();
         let response = EnrollResponse {
-            chain: vec![leaf.to_vec().into()],
-            ca_chain: vec![intermediate.to_vec().into()],
-            roots: vec![self.root.certificate().to_vec().into()],
+            chain: wire(bundle.chain(leaf)),
+            ca_chain: wire(vec![intermediate]),
+            roots: wire(bundle.roots()),
             cluster: uid.0.to_vec().into(),
             cluster_name: name.to_string(),
         };
-        Ok((response, validity.not_after.min(self.root.not_after())))
+        Ok((response, validity.not_after.min(root.not_after())))
     }
 }
 
@@ -164,9 +175,4 @@ fn public_key(field: &str, csr: &[u8]) -> Result<PublicKey, Status> {
 
 fn away(why: StoreError) -> Status {
     Status::unavailable(why.to_string())
-}
-
-fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

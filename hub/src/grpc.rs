@@ -6,11 +6,12 @@ use std::{pin::Pin, sync::Arc};
 use axle_proto::{
     DESCRIPTORS,
     v1::{
-        AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, ClusterView, CreateTokenRequest,
+        AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
         CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, FleetStatus, FlowView,
-        GetStatusRequest, ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse,
-        ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse, ObserveRequest,
-        RemoveClusterRequest, RemoveNodeRequest, RevisionProgress, SetPolicyDisabledRequest, WatchRevisionRequest,
+        GetAuthorityRequest, GetStatusRequest, ListAuditRequest, ListAuditResponse, ListClustersResponse,
+        ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse,
+        ListTokensRequest, ListTokensResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest,
+        RevisionProgress, RevokeTokenRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, WatchRevisionRequest,
         WriteResult,
         admin_server::{Admin, AdminServer},
     },
@@ -88,6 +89,27 @@ impl Admin for Door {
     ) -> Result<Response<CreateTokenResponse>, Status> {
         let caller = caller(&request)?;
         Ok(Response::new(self.0.create_token(&caller, request.into_inner()).await?))
+    }
+
+    async fn list_tokens(&self, _: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        Ok(Response::new(self.0.list_tokens().await?))
+    }
+
+    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Result<Response<WriteResult>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.revoke_token(&caller, request.into_inner()).await?))
+    }
+
+    async fn get_authority(&self, _: Request<GetAuthorityRequest>) -> Result<Response<AuthorityView>, Status> {
+        Ok(Response::new(self.0.authority()))
+    }
+
+    async fn rotate_authority(
+        &self,
+        request: Request<RotateAuthorityRequest>,
+    ) -> Result<Response<AuthorityView>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.rotate_authority(&caller, request.into_inner()).await?))
     }
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<WriteResult>, Status> {

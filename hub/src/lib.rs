@@ -4,6 +4,7 @@
 pub mod app;
 pub mod auth;
 pub mod authority;
+mod clock;
 pub mod config;
 mod dashboard;
 pub mod distribution;
@@ -17,5 +18,7 @@ pub mod operations;
 pub mod replica;
 pub mod rest;
 pub mod retention;
+pub mod sessions;
 pub mod store;
+pub mod tokens;
 pub mod writer;

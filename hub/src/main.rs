@@ -10,13 +10,16 @@ use std::{
 use axle_core::duration;
 use axle_hub::{
     app::{App, Running},
-    auth::{Gate, Keys, Role},
+    auth::Role,
     config::{Config, LogFormat},
     store::{self, StoreError},
+    tokens::{TokenError, Tokens},
+    writer::Writer,
 };
 use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// The control plane of many clusters: keeps their state, and tells every one what it may know.
@@ -137,8 +140,14 @@ async fn restore(config: &Config, file: &std::path::Path) -> anyhow::Result<()> 
 
 async fn token(config: &Config, subject: &str, role: Role, ttl: Duration) -> anyhow::Result<()> {
     let store = store::open(&existing(config)?).await?;
-    let keys = Keys::from_pem(&store.secret("jwt", &Keys::generate()?).await?, config.mesh.as_str())?;
-    say(&mut io::stdout(), &Gate::new(keys).issue(subject, role, ttl)?);
+    let tokens = Tokens::open(store.clone(), config.mesh.as_str()).await?;
+    // Beside the hub that runs, as a second hub would: what is made is in its audit trail.
+    let stop = CancellationToken::new();
+    let (writer, _, written) = Writer::start(store, stop.clone()).await?;
+    let token = tokens.issue(&writer, "console", subject, role, ttl).await?;
+    stop.cancel();
+    written.await?;
+    say(&mut io::stdout(), &token);
     Ok(())
 }
 
@@ -164,7 +173,11 @@ fn start_logging(format: LogFormat) {
 }
 
 fn exit_code(why: &anyhow::Error) -> ExitCode {
-    match why.downcast_ref::<StoreError>() {
+    let store = match why.downcast_ref() {
+        Some(TokenError::Store(why)) => Some(why),
+        _ => why.downcast_ref::<StoreError>(),
+    };
+    match store {
         Some(StoreError::Unavailable(_)) => ExitCode::from(5),
         Some(StoreError::Corrupt(_)) => ExitCode::FAILURE,
         _ if why.downcast_ref::<io::Error>().is_some() => ExitCode::FAILURE,

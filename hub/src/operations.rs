@@ -3,6 +3,7 @@
 //! Requests and answers are the admin API's messages. Whether the caller may ask is decided before, by the table in
 //! [`auth`](crate::auth); here the request itself is checked, strictly and all faults at once.
 mod audit;
+mod authority;
 mod clusters;
 mod explain;
 mod mirror;
@@ -29,10 +30,13 @@ pub use problem::{Kind, Problem, Violation};
 
 use crate::{
     auth::Caller,
+    authority::Authorities,
     enroll::Enroller,
     live::Live,
     replica::Replica,
+    sessions::Sessions,
     store::{Store, StoreError},
+    tokens::Tokens,
     writer::{WriteError, Writer},
 };
 use mirror::Mirror;
@@ -52,8 +56,14 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What spokes say.
     pub live: Arc<Live>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
+    /// The mesh's roots.
+    pub authorities: Arc<Authorities>,
     /// For join tokens.
     pub enroller: Arc<Enroller>,
+    /// For people's tokens.
+    pub tokens: Arc<Tokens>,
     /// Where spokes reach the hub, as `host:port`.
     pub advertised: String,
     /// Cancelled when the hub begins to stop: streams that never end by themselves end then.
@@ -67,7 +77,10 @@ pub struct Operations {
     writer: Writer,
     store: Arc<dyn Store>,
     live: Arc<Live>,
+    sessions: Arc<Sessions>,
+    authorities: Arc<Authorities>,
     enroller: Arc<Enroller>,
+    tokens: Arc<Tokens>,
     advertised: String,
     stopping: CancellationToken,
     mirror: Arc<Mirror>,
@@ -77,10 +90,23 @@ impl Operations {
     /// Operations on these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { replica, writer, store, live, enroller, advertised, stopping } = parts;
+        let Parts { replica, writer, store, live, sessions, authorities, enroller, tokens, advertised, stopping } =
+            parts;
         let mirror = Arc::new(Mirror::default());
         replica.follow(mirror.clone());
-        Arc::new(Self { replica, writer, store, live, enroller, advertised, stopping, mirror })
+        Arc::new(Self {
+            replica,
+            writer,
+            store,
+            live,
+            sessions,
+            authorities,
+            enroller,
+            tokens,
+            advertised,
+            stopping,
+            mirror,
+        })
     }
 
     /// Whether the hub can do its work; why not.

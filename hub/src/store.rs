@@ -1,6 +1,7 @@
 //! Where the log is kept: one trait, SQLite for one hub, Postgres for several.
 mod backup;
 mod batch;
+mod beside;
 mod document;
 mod postgres;
 mod sqlite;
@@ -69,6 +70,25 @@ pub struct TokenRow {
     pub expires_ms: u64,
     /// Who made it.
     pub creator: String,
+}
+
+/// A token that was made for a person, as it is noted: what is signed is kept nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonToken {
+    /// Its `jti` claim.
+    pub id: String,
+    /// Who bears it.
+    pub subject: String,
+    /// What its bearer may do.
+    pub role: String,
+    /// When it was made, in milliseconds since 1970.
+    pub issued_ms: u64,
+    /// Its last moment, likewise.
+    pub expires_ms: u64,
+    /// Who made it.
+    pub creator: String,
+    /// When it was revoked; 0: it is not.
+    pub revoked_ms: u64,
 }
 
 /// The relay that may speak for a cluster.
@@ -159,8 +179,23 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// one wins and all use its secret.
     async fn secret(&self, name: &str, value: &str) -> Result<String, StoreError>;
 
+    /// Puts `to` in the place of a secret that still is `from`. False: it is something else by now; nothing was written.
+    async fn exchange_secret(&self, name: &str, from: &str, to: &str) -> Result<bool, StoreError>;
+
+    /// Notes a person's token that was made, and forgets those that are over.
+    async fn add_person_token(&self, token: &PersonToken) -> Result<(), StoreError>;
+
+    /// Every person's token that is noted, the oldest first.
+    async fn person_tokens(&self) -> Result<Vec<PersonToken>, StoreError>;
+
+    /// Revokes a person's token for good. False: there is none of that id, or it is revoked already.
+    async fn revoke_person_token(&self, id: &str, now_ms: u64) -> Result<bool, StoreError>;
+
     /// Keeps a join token.
     async fn add_token(&self, token: &TokenRow) -> Result<(), StoreError>;
+
+    /// The join token with this digest that is kept.
+    async fn join_token(&self, digest: &[u8; 32]) -> Result<Option<TokenRow>, StoreError>;
 
     /// Redeems a join token for its cluster and enrols a relay, in one step. False: there is no such token for that
     /// cluster, it is over, or somebody else redeemed it; nothing was written.

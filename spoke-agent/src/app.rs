@@ -35,6 +35,8 @@ pub struct Settings {
     pub relay_listen: SocketAddr,
     /// Relay: how long nodes' certificates live.
     pub certificate_lifetime: Duration,
+    /// Relay: for how long a node's expired certificate may still ask for its renewal.
+    pub renewal_grace: Duration,
     /// Node: its own addresses; empty: those of its interfaces.
     pub node_addresses: Vec<std::net::IpAddr>,
     /// Node: its labels.
@@ -104,6 +106,7 @@ impl App {
                     listen: settings.relay_listen,
                     heartbeat: settings.heartbeat,
                     certificate_lifetime: settings.certificate_lifetime,
+                    renewal_grace: settings.renewal_grace,
                 };
                 Some(Relay::start(setup, &state, credentials, inventory.clone(), &problems, &mut tasks)?)
             }
@@ -178,7 +181,7 @@ async fn start_node(
     tasks: &mut Tasks,
 ) -> Result<Node, StartError> {
     let (address, credentials) = match (relay, &enrollment.upstream) {
-        (Some(relay), _) => own_node::enrolled(relay, enrollment, state).await?,
+        (Some(relay), _) => own_node::enrolled(relay, enrollment, state, settings.renewal_grace).await?,
         (None, Upstream::Relay(address)) => (address.clone(), credentials(&state.node_certificates())?),
         (None, Upstream::Hub(_)) => return Err(StartError::Roles("it has no relay to connect to".into())),
     };

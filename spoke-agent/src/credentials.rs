@@ -24,7 +24,7 @@ pub struct RoleCredentials {
     authority: Arc<ArcSwapOption<Authority>>,
 }
 
-/// The keys that certificates are asked for; renewals keep them.
+/// The keys that certificates are asked for.
 #[derive(Debug, Clone)]
 pub struct Keys {
     /// The role's own.
@@ -107,12 +107,12 @@ impl RoleCredentials {
         Self { path: path.into(), shared: credentials.shared(), authority }
     }
 
-    /// Takes a renewal: kept on disk, then in use by every new connection.
+    /// Takes a renewal for `keys`: kept on disk, then in use by every new connection.
     ///
     /// # Errors
     /// As [`RoleCredentials::keep`]; what was in use stays.
-    pub fn renew(&self, granted: &EnrollResponse) -> Result<(), CredentialError> {
-        let kept = kept(&self.keys(), granted);
+    pub fn renew(&self, keys: &Keys, granted: &EnrollResponse) -> Result<(), CredentialError> {
+        let kept = kept(keys, granted);
         let (credentials, authority) = kept.check()?;
         if credentials.peer().principal != self.principal() {
             let why = format!("the renewal is for {}, wanted {}", credentials.peer().principal, self.principal());
@@ -136,11 +136,14 @@ impl RoleCredentials {
         self.authority.load_full()
     }
 
-    /// The keys, for a renewal.
-    #[must_use]
-    pub fn keys(&self) -> Keys {
-        let authority = self.authority.load().as_ref().map(|authority| authority.key().clone());
-        Keys { own: self.shared.load().key().clone(), authority }
+    /// The keys of a renewal: the own one as it is, a new one for the cluster's authority. Certificates that nodes hold by
+    /// the authority of before stand as long as they say, since each carries that authority's certificate.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn next_keys(&self) -> Result<Keys, PkiError> {
+        let authority = self.authority.load().as_ref().map(|_| PrivateKey::generate()).transpose()?;
+        Ok(Keys { own: self.shared.load().key().clone(), authority })
     }
 
     /// Whom they speak for.

@@ -59,6 +59,8 @@ pub struct RelaySetup {
     pub heartbeat: Duration,
     /// How long nodes' certificates live.
     pub certificate_lifetime: Duration,
+    /// For how long a node's expired certificate may still ask for its renewal.
+    pub renewal_grace: Duration,
 }
 
 /// A running relay.
@@ -90,7 +92,7 @@ impl Relay {
         problems: &Problems,
         tasks: &mut Tasks,
     ) -> anyhow::Result<Self> {
-        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime } = setup;
+        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime, renewal_grace } = setup;
         let cluster = enrollment.cluster;
         let (log, damage) = MergedLog::open(&state.relay_log(), Ownership::Relay { cluster }, fresh_uid())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
@@ -129,7 +131,8 @@ impl Relay {
         let listener = bind(listen)?;
         let address = listener.local_addr()?;
         let routes = Routes::new(EnrollmentServer::new(nodes)).add_service(SyncServer::new(Arc::new(host)));
-        let acceptor = Acceptor::new(ServerTls::new(credentials.shared())?, guard, Limits::default());
+        let acceptor =
+            Acceptor::new(ServerTls::with_grace(credentials.shared(), renewal_grace)?, guard, Limits::default());
         tasks.spawn("serving nodes", acceptor.serve(listener, routes, CancellationToken::new()));
         tracing::info!(%address, cluster.name = %enrollment.cluster_name, "serving nodes");
 

@@ -52,16 +52,17 @@ async fn sleep_until(due: SystemTime) {
 }
 
 async fn renew(credentials: &RoleCredentials, address: &str, expect: Expect) -> Result<(), String> {
-    let keys = credentials.keys();
+    // A relay's own key is what it is known by; the one that it signs its nodes' certificates with is exchanged each time.
+    let keys = credentials.next_keys().map_err(|error| error.to_string())?;
     let text = |error: axle_transport::pki::PkiError| error.to_string();
     let request = RenewRequest {
         csr: keys.own.csr().map_err(text)?.into(),
-        ca_csr: keys.authority.map(|key| key.csr()).transpose().map_err(text)?.unwrap_or_default().into(),
+        ca_csr: keys.authority.as_ref().map(|key| key.csr()).transpose().map_err(text)?.unwrap_or_default().into(),
     };
     let tls = ClientTls::mutual(credentials.shared(), expect).map_err(text)?;
     let mut client = EnrollmentClient::new(channel(address, &tls).map_err(text)?);
     let answer =
         tokio::time::timeout(PATIENCE, client.renew(request)).await.map_err(|_| "no answer in 10 s".to_owned())?;
     let granted = answer.map_err(|status| format!("{:?}: {}", status.code(), status.message()))?.into_inner();
-    credentials.renew(&granted).map_err(|error| error.to_string())
+    credentials.renew(&keys, &granted).map_err(|error| error.to_string())
 }

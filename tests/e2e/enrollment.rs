@@ -49,6 +49,11 @@ fn tokens_are_good_once_for_one_cluster_and_not_for_ever() -> anyhow::Result<()>
         refused(fleet, &stranger, "beta", &made_up)?;
         let outcome = stranger.try_run(&["join", "--hub", "h:1", "--cluster", "beta", "--token", "nonsense"])?;
         ensure!(outcome.code == Some(2), "a malformed token is bad input: {outcome:?}");
+        // Whoever tries learns one text; the hub's operator reads which of the reasons it was.
+        let log = std::fs::read_to_string(fleet.hub.log())?;
+        for reason in ["it is for another cluster", "it is unknown, or used", "it expired"] {
+            ensure!(log.contains(reason), "the hub's log does not say {reason:?}");
+        }
         Ok(())
     })
 }

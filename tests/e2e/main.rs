@@ -14,6 +14,7 @@ mod pair;
 mod policy;
 mod refusal;
 mod restart;
+mod rotation;
 mod service;
 mod single_agent;
 mod writes;

@@ -5,12 +5,14 @@
 mod authority;
 mod chain;
 mod key;
+mod pem;
 mod principal;
 mod token;
 
 pub use authority::{Authority, Validity};
 pub use chain::{Peer, Root, Usage, verify};
 pub use key::{PrivateKey, PublicKey, sha256};
+pub use pem::certificate_pem;
 pub use principal::Principal;
 pub use token::JoinToken;
 

@@ -8,7 +8,7 @@ pub(crate) use client::dial;
 pub use client::{ClientTls, Expect, channel, connect};
 pub use credentials::{Credentials, SharedCredentials};
 pub(crate) use server::Caller;
-pub use server::ServerTls;
+pub use server::{RENEWAL_GRACE, ServerTls};
 
 use std::sync::Arc;
 

@@ -190,6 +190,7 @@ impl Host for Hub {
             // The clients of this measure never say anything, and count whatever comes.
             heartbeat: Heartbeat { period: HOUR },
             end: CancellationToken::new(),
+            ask: Arc::default(),
             counters: Arc::default(),
         })
     }

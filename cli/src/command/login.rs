@@ -47,9 +47,11 @@ impl Login {
         if token.is_empty() {
             return Err(Failure::usage("the token is empty").fix("give a token with --token-file FILE"));
         }
-        let context = Context { name: self.name, hub: self.hub, ca, token };
+        let mut context = Context { name: self.name, hub: self.hub, ca, token };
         // Only what works is remembered.
-        let status = client::connect(&context).await?.get_status(GetStatusRequest {}).await?.into_inner();
+        let (mut admin, roots) = client::connect(&context).await?;
+        let status = admin.get_status(GetStatusRequest {}).await?.into_inner();
+        context.ca = roots.unwrap_or(context.ca);
         let path = session.config_path()?;
         let mut file = ContextFile::load(&path)?;
         note(&format!("logged in at {} (hub {}); context {:?} is in use", context.hub, status.version, context.name));

@@ -41,6 +41,9 @@ fn describe(status: &FleetStatus, output: Output) -> String {
     text.push('\n');
     text.push_str(&output.render(&nodes(&status.clusters)));
     for cluster in &status.clusters {
+        for problem in &cluster.problems {
+            let _ = writeln!(text, "{}", output.paint(&format!("{}: {problem}", cluster.name), Tone::Bad));
+        }
         for node in &cluster.nodes {
             let at = format!("{}/{}", cluster.name, node.name);
             for refusal in &node.refused {

@@ -48,7 +48,7 @@ impl Run {
 
 /// The hub's root certificate.
 pub(crate) fn ca(hub: &Hub) -> String {
-    let der = base64::prelude::BASE64_STANDARD.encode(hub.running.root.certificate());
+    let der = base64::prelude::BASE64_STANDARD.encode(hub.running.root().certificate());
     format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
 }
 
@@ -66,6 +66,14 @@ impl User {
         file.set(Context { name: "test".into(), hub: hub_url, ca: ca(hub), token });
         file.save(&user.config()).unwrap();
         user
+    }
+
+    /// Puts another token into the user's context.
+    pub(crate) fn bears(&self, token: &str) {
+        let mut file = ContextFile::load(&self.config()).unwrap();
+        let context = file.get("test").unwrap().clone();
+        file.set(Context { token: token.to_owned(), ..context });
+        file.save(&self.config()).unwrap();
     }
 
     pub(crate) fn config(&self) -> PathBuf {

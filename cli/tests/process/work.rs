@@ -51,7 +51,46 @@ async fn clusters_are_registered_and_told_how_to_join() {
         "{command}"
     );
     let removed = user.run(&["cluster", "remove", "eu1"]).await.good();
-    assert_eq!(removed, "cluster eu1 is removed (revision 3)\n");
+    assert_eq!(removed, "cluster eu1 is removed (revision 4)\n", "one of them is the token's");
+}
+
+#[tokio::test]
+async fn the_root_is_exchanged_and_the_next_one_remembered() {
+    let hub = Hub::start().await;
+    let (admin, viewer) = (User::of(&hub, Role::Admin), User::of(&hub, Role::Viewer));
+    let steady = viewer.run(&["ca", "status"]).await;
+    assert!(steady.err.contains("steady; prepare by itself at"), "{steady:?}");
+    assert_eq!(steady.good().lines().count(), 2);
+    assert!(admin.run(&["ca", "retire", "--force"]).await.bad(3).contains("axle ca rotate"));
+    viewer.run(&["ca", "rotate"]).await.bad(4);
+    let prepared = admin.run(&["ca", "rotate", "-o", "json"]).await.json();
+    assert_eq!(prepared["stage"], "prepared");
+    admin.run(&["ca", "activate"]).await.bad(3);
+    // Any command that reaches the hub learns the next root.
+    let known = || std::fs::read_to_string(viewer.config()).unwrap().matches("BEGIN CERTIFICATE").count();
+    assert_eq!(known(), 1);
+    until("the hub names both", async || viewer.run(&["status"]).await.code == 0 && known() == 2).await;
+    viewer.run(&["status"]).await.good();
+    assert_eq!(known(), 2);
+}
+
+#[tokio::test]
+async fn tokens_are_listed_and_revoked() {
+    let hub = Hub::start().await;
+    let admin = User::of(&hub, Role::Admin);
+    let parts = &hub.running.parts;
+    let hour = std::time::Duration::from_secs(3600);
+    let token = parts.tokens.issue(&parts.writer, "console", "alice", Role::Viewer, hour).await.unwrap();
+    let alice = User::of(&hub, Role::Viewer);
+    alice.bears(&token);
+    alice.run(&["status"]).await.good();
+    let listed = admin.run(&["token", "list", "-o", "json"]).await.json();
+    assert_eq!((&listed[0]["subject"], &listed[0]["creator"]), (&"alice".into(), &"console".into()));
+    let id = listed[0]["id"].as_str().unwrap();
+    assert!(admin.run(&["token", "revoke", id]).await.good().contains(&format!("token {id} is revoked (revision ")));
+    alice.run(&["status"]).await.bad(4);
+    assert!(admin.run(&["token", "revoke", "nobody"]).await.bad(2).contains("axle token list"));
+    assert!(admin.run(&["token", "list"]).await.good().contains("console"));
 }
 
 #[tokio::test]

@@ -66,6 +66,11 @@ pub enum Command {
         /// Which.
         name: Name,
     },
+    /// Something was done that is not in the log: it changes no object, and is in the audit trail.
+    Note {
+        /// What, as people say it.
+        action: String,
+    },
     /// A cluster's own log went on.
     TakeDelta {
         /// Whose log, from its certificate.
@@ -129,6 +134,7 @@ impl Command {
                 format!("policy {verb} {}", title(namespace.as_ref(), name))
             }
             Self::DeletePolicy { namespace, name } => format!("policy delete {}", title(namespace.as_ref(), name)),
+            Self::Note { action } => action.clone(),
             Self::TakeDelta { delta, .. } => format!("cluster sync to {}", delta.to.revision),
             Self::TakeSnapshot { snapshot, .. } => format!("cluster resync to {}", snapshot.at.revision),
         }

@@ -15,11 +15,12 @@ pub(super) struct Draft<'s> {
     entropy: [u8; 32],
     drawn: u64,
     changes: BTreeMap<Key, Change>,
+    kept: bool,
 }
 
 impl<'s> Draft<'s> {
     pub(super) fn new(contents: &'s Contents, codec: &'s dyn Codec, entropy: [u8; 32]) -> Self {
-        Self { contents, codec, entropy, drawn: 0, changes: BTreeMap::new() }
+        Self { contents, codec, entropy, drawn: 0, changes: BTreeMap::new(), kept: false }
     }
 
     /// The object of that name as it will be.
@@ -31,9 +32,9 @@ impl<'s> Draft<'s> {
         }
     }
 
-    /// Whether nothing changes.
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && !self.kept
     }
 
     /// The keys that change so far.
@@ -70,6 +71,11 @@ impl<'s> Draft<'s> {
                 self.changes.remove(key);
             }
         }
+    }
+
+    /// Writes the record also if nothing changes.
+    pub(super) fn keep(&mut self) {
+        self.kept = true;
     }
 
     fn draw(&mut self) -> Uid {

@@ -7,21 +7,15 @@ use std::{
 use anyhow::Context as _;
 use axle_transport::{
     context::{Context, ContextFile},
-    pki::Authority,
+    pki::certificate_pem,
 };
 
 use super::Parts;
-use crate::{auth::Role, authority::certificate_pem, config::Config};
+use crate::{auth::Role, config::Config};
 
 /// Writes the context at the first start, and again when the file knows nothing of this hub: after the file was lost,
 /// or for another user. A token is made only then.
-pub(super) fn leave(
-    config: &Config,
-    parts: &Parts,
-    root: &Authority,
-    tls: SocketAddr,
-    first_start: bool,
-) -> anyhow::Result<()> {
+pub(super) async fn leave(config: &Config, parts: &Parts, tls: SocketAddr, first_start: bool) -> anyhow::Result<()> {
     let path = match &config.context_file {
         Some(off) if off.as_os_str() == "off" => return Ok(()),
         Some(path) => path.clone(),
@@ -36,18 +30,20 @@ pub(super) fn leave(
     // The user is on this machine, where the advertised name may mean nothing.
     let address = if tls.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), tls.port()) } else { tls };
     let hub = format!("https://{address}");
-    let ca = certificate_pem(root.certificate());
-    if !first_start && knows(&path, &hub, &ca) {
+    let roots: Vec<String> = parts.authorities.bundle().roots().iter().map(certificate_pem).collect();
+    if !first_start && knows(&path, &hub, &roots) {
         return Ok(());
     }
     let mut file = ContextFile::load(&path)?;
-    let token = parts.gate.issue("admin", Role::Admin, config.token_lifetime)?;
-    file.set(Context { name: config.mesh.to_string(), hub, ca, token });
+    let token = parts.tokens.issue(&parts.writer, "hub", "admin", Role::Admin, config.token_lifetime).await?;
+    file.set(Context { name: config.mesh.to_string(), hub, ca: roots.concat(), token });
     file.save(&path).context("the CLI's context file")?;
     tracing::info!(file = %path.display(), "a context for the CLI is ready");
     Ok(())
 }
 
-fn knows(path: &Path, hub: &str, ca: &str) -> bool {
-    ContextFile::load(path).is_ok_and(|file| file.contexts.iter().any(|context| context.hub == hub && context.ca == ca))
+/// Whether a context of the file leads here: it trusts one of the roots, of which `axle` learns the others.
+fn knows(path: &Path, hub: &str, roots: &[String]) -> bool {
+    let here = |context: &Context| context.hub == hub && roots.iter().any(|root| context.ca.contains(root));
+    ContextFile::load(path).is_ok_and(|file| file.contexts.iter().any(here))
 }

@@ -9,7 +9,8 @@ use tonic::{Status, service::Routes};
 
 use super::Parts;
 use crate::{
-    auth, dashboard,
+    auth::{self, Names},
+    dashboard,
     distribution::Distribution,
     grpc,
     metrics::{self, Metrics},
@@ -37,8 +38,8 @@ impl Doors {
         let grpc = grpc::add_services(spokes, operations.clone())?.into_axum_router().reset_fallback();
         let rest = rest::router(operations, dashboard::router());
         Ok(Self {
-            tls: gated(parts, &metrics, grpc.merge(rest.clone())),
-            local: gated(parts, &metrics, rest.merge(metrics.router())),
+            tls: gated(parts, &metrics, Names::Any, grpc.merge(rest.clone())),
+            local: gated(parts, &metrics, Names::Loopback, rest.merge(metrics.router())),
         })
     }
 }
@@ -49,16 +50,20 @@ fn operations(parts: &Parts) -> Arc<Operations> {
         writer: parts.writer.clone(),
         store: parts.store.clone(),
         live: parts.live.clone(),
+        sessions: parts.sessions.clone(),
+        authorities: parts.authorities.clone(),
         enroller: parts.enroller.clone(),
+        tokens: parts.tokens.clone(),
         advertised: parts.advertised.first().cloned().unwrap_or_default(),
         stopping: parts.stopping.clone(),
     })
 }
 
-fn gated(parts: &Parts, metrics: &Arc<Metrics>, router: Router) -> Router {
+fn gated(parts: &Parts, metrics: &Arc<Metrics>, names: Names, router: Router) -> Router {
     router
         .fallback(nowhere)
         .layer(middleware::from_fn_with_state(parts.gate.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(names, auth::own_pages))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::count))
 }
 

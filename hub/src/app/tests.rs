@@ -2,6 +2,7 @@
 mod doors;
 mod enrolment;
 mod replicas;
+mod rotation;
 mod sessions;
 mod start;
 
@@ -88,6 +89,11 @@ impl Hub {
 
     async fn token(&self, cluster: Uid, lifetime: Duration) -> JoinToken {
         self.running.parts.enroller.create_token(cluster, lifetime, "user:test").await.unwrap().0
+    }
+
+    /// A token for a person, in no list.
+    fn bearer(&self, subject: &str, role: Role) -> String {
+        self.running.parts.tokens.keys().issue(subject, role, SystemTime::now(), HOUR).unwrap().token
     }
 
     /// A relay that has enrolled for a new cluster.

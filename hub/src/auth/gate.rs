@@ -1,14 +1,12 @@
 //! The table applied: nothing behind it sees a request that may not be made.
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use axle_transport::{
     acceptor::ExpiredPeer,
     pki::{Peer, Principal},
 };
 use axum::{
+    body::Body,
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -17,12 +15,13 @@ use http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tonic::Status;
 
-use super::{Caller, Keys, Need, NotAKey, Role, grpc_rule, http_methods, http_rule};
+use super::{Caller, Keys, Need, Revoked, Role, grpc_rule, http_methods, http_rule, lapse::Lapsing};
 
 /// Decides about requests.
 #[derive(Debug)]
 pub struct Gate {
-    keys: Keys,
+    keys: Arc<Keys>,
+    revoked: Revoked,
 }
 
 /// A request that may not be made.
@@ -52,21 +51,19 @@ pub enum Denied {
     /// The table has no row for it.
     #[error("{0} may not be called: it is not in the authorisation table")]
     Unlisted(String),
+    /// It came by a name that is not this door's.
+    #[error("{0:?} is not a name of this door; wanted localhost, 127.0.0.1 or [::1]")]
+    Misdirected(String),
+    /// Another origin's page asked for it.
+    #[error("a page of the origin {0:?} may not write here")]
+    Foreign(String),
 }
 
 impl Gate {
-    /// A gate for bearers of tokens that these keys made.
+    /// A gate for bearers of tokens that these keys made and nobody revoked.
     #[must_use]
-    pub fn new(keys: Keys) -> Self {
-        Self { keys }
-    }
-
-    /// A token for a person.
-    ///
-    /// # Errors
-    /// When signing fails.
-    pub fn issue(&self, subject: &str, role: Role, lifetime: Duration) -> Result<String, NotAKey> {
-        self.keys.issue(subject, role, SystemTime::now(), lifetime)
+    pub fn new(keys: Arc<Keys>, revoked: Revoked) -> Self {
+        Self { keys, revoked }
     }
 
     /// Whether a request with this need may be made; the person who makes it, if a person does.
@@ -97,10 +94,26 @@ impl Gate {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Denied::Unauthenticated);
         }
-        self.keys.verify(token.trim()).map_err(|why| {
+        let verified = self.keys.verify(token.trim()).and_then(|caller| {
+            let revoked = self.revoked.has(&caller.token);
+            if revoked { Err(format!("{} was revoked", caller.token)) } else { Ok(caller) }
+        });
+        verified.map_err(|why| {
             tracing::info!(%why, "a token was refused");
             Denied::Unauthenticated
         })
+    }
+
+    /// Ends when the caller's token is over or revoked.
+    fn lapsed(&self, caller: &Caller) -> impl Future<Output = ()> + Send + 'static {
+        let (revoked, id) = (self.revoked.clone(), caller.token.clone());
+        let left = caller.until.duration_since(SystemTime::now()).unwrap_or_default();
+        async move {
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = revoked.wait_for(&id) => {}
+            }
+        }
     }
 }
 
@@ -120,11 +133,11 @@ pub async fn guard(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
         None => Err(unlisted(&request, route.as_ref().filter(|_| !grpc))),
     };
     match checked {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
-            next.run(request).await
+        Ok(None) => next.run(request).await,
+        Ok(Some(caller)) => {
+            let lapsed = gate.lapsed(&caller);
+            request.extensions_mut().insert(caller);
+            next.run(request).await.map(|body| Body::new(Lapsing::new(body, lapsed, grpc)))
         }
         Err(denied) if grpc => Status::from(denied).into_http(),
         Err(denied) => denied.into_response(),
@@ -143,9 +156,11 @@ impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unauthenticated => Self::unauthenticated(denied.to_string()),
-            Denied::Forbidden { .. } | Denied::Unlisted(_) | Denied::Method { .. } => {
-                Self::permission_denied(denied.to_string())
-            }
+            Denied::Forbidden { .. }
+            | Denied::Unlisted(_)
+            | Denied::Method { .. }
+            | Denied::Misdirected(_)
+            | Denied::Foreign(_) => Self::permission_denied(denied.to_string()),
         }
     }
 }
@@ -155,6 +170,8 @@ impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let (status, title, code) = match &self {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated"),
+            Self::Misdirected(_) => (StatusCode::MISDIRECTED_REQUEST, "Misdirected Request", "misdirected"),
+            Self::Foreign(_) => (StatusCode::FORBIDDEN, "Forbidden", "foreign_origin"),
             Self::Forbidden { .. } | Self::Unlisted(_) => (StatusCode::FORBIDDEN, "Forbidden", "forbidden"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", "method_not_allowed"),
         };
@@ -173,7 +190,7 @@ impl IntoResponse for Denied {
                     headers.insert(header::ALLOW, allowed);
                 }
             }
-            Self::Forbidden { .. } | Self::Unlisted(_) => {}
+            Self::Forbidden { .. } | Self::Unlisted(_) | Self::Misdirected(_) | Self::Foreign(_) => {}
         }
         response
     }

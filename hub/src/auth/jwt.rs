@@ -26,6 +26,8 @@ const AUDIENCE: &str = "axle-hub";
 const MAX_TOKEN: usize = 4096;
 /// How far two clocks may differ, in seconds.
 const LEEWAY: u64 = 10;
+/// Later times are this one, in seconds since 1970: the year 9999.
+const END_OF_TIME: u64 = 253_402_300_799;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -35,6 +37,20 @@ struct Claims {
     exp: u64,
     iat: u64,
     role: Role,
+    /// Tokens made before there was an id have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+}
+
+/// A token that was made.
+#[derive(Debug)]
+pub struct Issued {
+    /// What its bearer shows.
+    pub token: String,
+    /// Its id: the claim `jti`.
+    pub id: String,
+    /// Its last moment, in milliseconds since 1970.
+    pub expires_ms: u64,
 }
 
 /// A signing key that cannot be read.
@@ -66,7 +82,7 @@ impl Keys {
         validation.validate_nbf = true;
         validation.leeway = LEEWAY;
         Ok(Self {
-            id: sha256(pair.public_key_raw()).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            id: hex(&sha256(pair.public_key_raw())[..8]),
             issuer,
             encoding: EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|why| NotAKey(why.to_string()))?,
             decoding: DecodingKey::from_ed_der(pair.public_key_raw()),
@@ -78,7 +94,10 @@ impl Keys {
     ///
     /// # Errors
     /// When signing fails.
-    pub fn issue(&self, subject: &str, role: Role, now: SystemTime, lifetime: Duration) -> Result<String, NotAKey> {
+    pub fn issue(&self, subject: &str, role: Role, now: SystemTime, lifetime: Duration) -> Result<Issued, NotAKey> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|why| NotAKey(why.to_string()))?;
+        let id = hex(&id);
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -87,9 +106,11 @@ impl Keys {
             exp: seconds(now + lifetime),
             iat: seconds(now),
             role,
+            jti: Some(id.clone()),
         };
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|why| NotAKey(why.to_string()))
+        let token = jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(|why| NotAKey(why.to_string()))?;
+        Ok(Issued { token, id, expires_ms: claims.exp * 1000 })
     }
 
     /// Who bears this token. The reason for a refusal is for the hub's own log: whoever guesses learns nothing.
@@ -110,8 +131,16 @@ impl Keys {
         if claims.sub.is_empty() {
             return Err("it names nobody".into());
         }
-        Ok(Caller { subject: claims.sub, role: claims.role })
+        let id = claims.jti.unwrap_or_else(|| hex(&sha256(token.as_bytes())));
+        // Until then it is taken: whole seconds are compared.
+        let until =
+            SystemTime::UNIX_EPOCH + Duration::from_secs(claims.exp.saturating_add(LEEWAY + 1).min(END_OF_TIME));
+        Ok(Caller { subject: claims.sub, role: claims.role, token: id, until })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Debug for Keys {

@@ -45,6 +45,11 @@ pub const RULES: &[Rule] = &[
     rule(ADMIN, &["/axle.v1.Admin/RemoveCluster"], &["DELETE /api/v1/clusters/{name}"]),
     rule(ADMIN, &["/axle.v1.Admin/CreateToken"], &["POST /api/v1/clusters/{name}/tokens"]),
     rule(ADMIN, &["/axle.v1.Admin/RemoveNode"], &["DELETE /api/v1/clusters/{name}/nodes/{node}"]),
+    // Who is believed.
+    rule(ADMIN, &["/axle.v1.Admin/ListTokens"], &["GET /api/v1/tokens"]),
+    rule(ADMIN, &["/axle.v1.Admin/RevokeToken"], &["DELETE /api/v1/tokens/{id}"]),
+    rule(VIEWER, &["/axle.v1.Admin/GetAuthority"], &["GET /api/v1/authority"]),
+    rule(ADMIN, &["/axle.v1.Admin/RotateAuthority"], &["POST /api/v1/authority"]),
     // What runs in them.
     rule(VIEWER, &["/axle.v1.Admin/ListIdentities"], &["GET /api/v1/identities"]),
     rule(VIEWER, &["/axle.v1.Admin/ListEndpoints"], &["GET /api/v1/endpoints"]),

@@ -145,6 +145,7 @@ function clusterCard(status, fleet) {
       labels(cluster?.labels),
       h("small", { class: "right" }, `relay at revision ${status.receivedRevision}${lag ? `, ${lag} behind` : ""} · heard of ${ago(status.lastHeardMs)} · ${count(status.resumes, "resume")}, ${count(status.resyncs, "resync")}`),
     ),
+    ...status.problems.map((problem) => h("p", { class: "foot" }, pill("bad", "alarm"), ` ${problem}`)),
     table(columns, status.nodes, { empty: status.connected ? "No node has reported yet." : `It has not joined. Make a join command with: axle token create --cluster ${status.name}` }),
     cluster ? h("p", { class: "foot" }, cluster.prefixes.join("  "), ` · default ${cluster.defaultAction} · ${count(cluster.endpoints, "workload")}`) : null,
   );

@@ -36,7 +36,10 @@ impl Operations {
         }
         let mut clusters: Vec<_> = names
             .into_iter()
-            .map(|(uid, name)| cluster(uid, name, spokes.remove(&uid).unwrap_or_default(), &head))
+            .map(|(uid, name)| {
+                let problems = self.sessions.problem(uid).into_iter().collect();
+                ClusterStatus { problems, ..cluster(uid, name, spokes.remove(&uid).unwrap_or_default(), &head) }
+            })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
         FleetStatus { version: env!("CARGO_PKG_VERSION").into(), head: Some(position(&head)), clusters }
@@ -96,6 +99,7 @@ fn cluster(uid: Uid, name: String, spoke: Spoke, head: &Position) -> ClusterStat
         nodes: nodes.into_values().map(|status| node(status, fresh, head)).collect(),
         resyncs,
         resumes,
+        problems: Vec::new(),
     }
 }
 

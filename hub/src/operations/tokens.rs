@@ -1,10 +1,13 @@
-//! Join tokens.
+//! Join tokens for clusters, and the tokens that people bear.
 use std::time::Duration;
 
-use axle_proto::v1::{CreateTokenRequest, CreateTokenResponse};
+use axle_core::state::Command;
+use axle_proto::v1::{
+    CreateTokenRequest, CreateTokenResponse, ListTokensResponse, RevokeTokenRequest, TokenView, WriteResult,
+};
 
 use super::{Operations, Problem, Violation, page};
-use crate::{auth::Caller, enroll::MAX_TOKEN_LIFETIME};
+use crate::{auth::Caller, enroll::MAX_TOKEN_LIFETIME, store::PersonToken};
 
 /// How long a token may be used, in seconds, where nothing else is asked.
 const DEFAULT_TTL: u64 = 600;
@@ -32,10 +35,42 @@ impl Operations {
         let cluster =
             found.ok_or_else(|| Problem::not_found("cluster", name.as_str(), "register it first: axle cluster add"))?;
         let ttl = Duration::from_secs(ttl);
+        self.write(caller, String::new(), Command::Note { action: format!("token create {name}") }).await?;
         let (token, expires_ms) = self.enroller.create_token(cluster, ttl, &caller.actor()).await?;
         tracing::info!(cluster.name = %name, actor = %caller.actor(), expires_ms, "a join token was made");
         let token = token.reveal();
         let join_command = format!("axle-agent join --hub {} --cluster {name} --token {token}", self.advertised);
         Ok(CreateTokenResponse { token, expires_ms, join_command })
     }
+    /// The tokens that people bear, but for those that are over.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn list_tokens(&self) -> Result<ListTokensResponse, Problem> {
+        Ok(ListTokensResponse { tokens: self.tokens.list().await?.into_iter().map(view).collect() })
+    }
+
+    /// Revokes a person's token for good.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub async fn revoke_token(&self, caller: &Caller, request: RevokeTokenRequest) -> Result<WriteResult, Problem> {
+        let listed = self.tokens.list().await?;
+        let Some(token) = listed.into_iter().find(|token| token.id == request.id) else {
+            let shown: String = request.id.chars().take(80).flat_map(char::escape_default).collect();
+            return Err(Problem::not_found("token", &shown, "see axle token list"));
+        };
+        if token.revoked_ms > 0 {
+            return Ok(WriteResult::default());
+        }
+        let action = format!("token revoke {} of {}", token.id, token.subject);
+        let revision = self.write(caller, request.request_id, Command::Note { action }).await?;
+        self.tokens.revoke(&token.id).await?;
+        Ok(WriteResult { revision, ..WriteResult::default() })
+    }
+}
+
+fn view(token: PersonToken) -> TokenView {
+    let PersonToken { id, subject, role, issued_ms, expires_ms, creator, revoked_ms } = token;
+    TokenView { id, subject, role, issued_ms, expires_ms, creator, revoked_ms }
 }

@@ -2,11 +2,11 @@
 use std::sync::Arc;
 
 use axle_proto::v1::{
-    AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, ClusterView, CreateTokenRequest,
+    AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
     CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, ListAuditRequest, ListAuditResponse,
     ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
-    ListServicesResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest, SetPolicyDisabledRequest,
-    WatchRevisionRequest, WriteResult,
+    ListServicesResponse, ListTokensResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest,
+    RevokeTokenRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, WatchRevisionRequest, WriteResult,
 };
 use axum::{
     Extension, Json,
@@ -68,6 +68,33 @@ pub(super) async fn remove_node(
     Path((cluster, node)): Path<(String, String)>,
 ) -> Answer<WriteResult> {
     Ok(Json(hub.remove_node(&caller, RemoveNodeRequest { cluster, node, request_id }).await?))
+}
+
+pub(super) async fn list_tokens(State(hub): Hub) -> Answer<ListTokensResponse> {
+    Ok(Json(hub.list_tokens().await?))
+}
+
+pub(super) async fn revoke_token(
+    State(hub): Hub,
+    Extension(caller): Extension<Caller>,
+    RequestId(request_id): RequestId,
+    Path(id): Path<String>,
+) -> Answer<WriteResult> {
+    Ok(Json(hub.revoke_token(&caller, RevokeTokenRequest { id, request_id }).await?))
+}
+
+pub(super) async fn get_authority(State(hub): Hub) -> Json<AuthorityView> {
+    Json(hub.authority())
+}
+
+pub(super) async fn rotate_authority(
+    State(hub): Hub,
+    Extension(caller): Extension<Caller>,
+    RequestId(id): RequestId,
+    Body(mut request): Body<RotateAuthorityRequest>,
+) -> Answer<AuthorityView> {
+    same("requestId", &mut request.request_id, id)?;
+    Ok(Json(hub.rotate_authority(&caller, request).await?))
 }
 
 pub(super) async fn list_identities(

@@ -1,25 +1,25 @@
 //! The table of contents of the API. A new route has a line here and one in the authorisation table.
 use axle_proto::v1::{
-    AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, ClusterView, CreateTokenRequest,
+    AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
     CreateTokenResponse, ExplainRequest, ExplainResponse, FleetStatus, FlowView, ListAuditRequest, ListAuditResponse,
     ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
-    ListServicesResponse, ObserveRequest, RevisionProgress, SetPolicyDisabledRequest, WatchRevisionRequest,
-    WriteResult,
+    ListServicesResponse, ListTokensResponse, ObserveRequest, RevisionProgress, RotateAuthorityRequest,
+    SetPolicyDisabledRequest, WatchRevisionRequest, WriteResult,
 };
 use http::StatusCode;
 
 use super::{
     handlers::{
-        add_cluster, apply_policies, create_token, delete_policy, explain, get_status, list_audit, list_clusters,
-        list_endpoints, list_identities, list_policies, list_services, observe, remove_cluster, remove_node,
-        set_policy_disabled, watch_revision,
+        add_cluster, apply_policies, create_token, delete_policy, explain, get_authority, get_status, list_audit,
+        list_clusters, list_endpoints, list_identities, list_policies, list_services, list_tokens, observe,
+        remove_cluster, remove_node, revoke_token, rotate_authority, set_policy_disabled, watch_revision,
     },
     route::{Route, Streams},
 };
 
 /// Every route.
 pub(super) fn routes() -> Vec<Route> {
-    clusters().into_iter().chain(workloads()).chain(policies()).chain(events()).collect()
+    clusters().into_iter().chain(trust()).chain(workloads()).chain(policies()).chain(events()).collect()
 }
 
 fn clusters() -> [Route; 5] {
@@ -44,6 +44,24 @@ fn clusters() -> [Route; 5] {
         Route::delete("/clusters/{name}/nodes/{node}", remove_node)
             .named("RemoveNode", "Removes a node that is gone for good.")
             .answers::<WriteResult>(),
+    ]
+}
+
+fn trust() -> [Route; 4] {
+    [
+        Route::get("/tokens", list_tokens)
+            .named("ListTokens", "The tokens that people bear.")
+            .answers::<ListTokensResponse>(),
+        Route::delete("/tokens/{id}", revoke_token)
+            .named("RevokeToken", "Revokes a person's token for good.")
+            .answers::<WriteResult>(),
+        Route::get("/authority", get_authority)
+            .named("GetAuthority", "The roots of the mesh's certificates, and how far a rotation is.")
+            .answers::<AuthorityView>(),
+        Route::post("/authority", rotate_authority)
+            .named("RotateAuthority", "Takes the next step of a rotation of roots now.")
+            .body::<RotateAuthorityRequest>()
+            .answers::<AuthorityView>(),
     ]
 }
 

@@ -18,7 +18,7 @@ enum Column {
 }
 
 /// The tables and columns of a store; both databases have the same.
-const TABLES: [(&str, &[(&str, Column)]); 8] = {
+const TABLES: [(&str, &[(&str, Column)]); 9] = {
     use Column::{Bytes, Json, Number, Text};
     [
         ("head", &[("one", Number), ("epoch", Bytes), ("revision", Number), ("hash", Bytes)]),
@@ -53,6 +53,18 @@ const TABLES: [(&str, &[(&str, Column)]); 8] = {
         ("join_tokens", &[("digest", Bytes), ("cluster", Bytes), ("expires_ms", Number), ("creator", Text)]),
         ("enrolments", &[("cluster", Bytes), ("relay_key", Bytes), ("enrolled_ms", Number)]),
         ("resting_addresses", &[("address", Text), ("revision", Number)]),
+        (
+            "person_tokens",
+            &[
+                ("id", Text),
+                ("subject", Text),
+                ("role", Text),
+                ("issued_ms", Number),
+                ("expires_ms", Number),
+                ("creator", Text),
+                ("revoked_ms", Number),
+            ],
+        ),
     ]
 };
 

@@ -15,9 +15,10 @@ use sqlx::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, Published, Report, Store, StoreError, TokenRow,
+    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, PersonToken, Published, Report, Store, StoreError,
+    TokenRow,
     batch::{Columns, Last, LogRow, cluster_column, record},
-    exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
+    beside, exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
 };
 
 /// The store in a Postgres database.
@@ -183,21 +184,31 @@ impl Store for PostgresStore {
     }
 
     async fn secret(&self, name: &str, value: &str) -> Result<String, StoreError> {
-        let sql = "INSERT INTO secrets VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        sqlx::query(sql).bind(name).bind(value).execute(&self.pool).await?;
-        let row = sqlx::query("SELECT value FROM secrets WHERE name = $1").bind(name).fetch_one(&self.pool).await?;
-        Ok(row.try_get(0)?)
+        beside::postgres::secret(&self.pool, name, value).await
+    }
+
+    async fn exchange_secret(&self, name: &str, from: &str, to: &str) -> Result<bool, StoreError> {
+        beside::postgres::exchange_secret(&self.pool, name, from, to).await
+    }
+
+    async fn add_person_token(&self, token: &PersonToken) -> Result<(), StoreError> {
+        beside::postgres::add_person_token(&self.pool, token).await
+    }
+
+    async fn person_tokens(&self) -> Result<Vec<PersonToken>, StoreError> {
+        beside::postgres::person_tokens(&self.pool).await
+    }
+
+    async fn revoke_person_token(&self, id: &str, now_ms: u64) -> Result<bool, StoreError> {
+        beside::postgres::revoke_person_token(&self.pool, id, now_ms).await
     }
 
     async fn add_token(&self, token: &TokenRow) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO join_tokens VALUES ($1, $2, $3, $4)")
-            .bind(token.digest.to_vec())
-            .bind(token.cluster.0.to_vec())
-            .bind(signed(token.expires_ms))
-            .bind(&token.creator)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        beside::postgres::add_token(&self.pool, token).await
+    }
+
+    async fn join_token(&self, digest: &[u8; 32]) -> Result<Option<TokenRow>, StoreError> {
+        beside::postgres::join_token(&self.pool, digest).await
     }
 
     async fn redeem(&self, digest: &[u8; 32], now_ms: u64, enrolment: &Enrolment) -> Result<bool, StoreError> {
@@ -226,8 +237,7 @@ impl Store for PostgresStore {
     }
 
     async fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError> {
-        let sql = "SELECT cluster, relay_key, enrolled_ms FROM enrolments";
-        sqlx::query(sql).fetch_all(&self.pool).await?.iter().map(enrolment_of).collect()
+        beside::postgres::enrolments(&self.pool).await
     }
 
     fn shared(&self) -> bool {
@@ -367,14 +377,6 @@ fn intake_of(row: &PgRow) -> Result<(Uid, Position), StoreError> {
 
 fn resting_of(row: &PgRow) -> Result<(IpAddr, u64), StoreError> {
     Ok((ip_address(row.try_get(0)?)?, unsigned(row.try_get(1)?)?))
-}
-
-fn enrolment_of(row: &PgRow) -> Result<Enrolment, StoreError> {
-    Ok(Enrolment {
-        cluster: Uid(exact("a uid", row.try_get(0)?)?),
-        relay_key: exact("a key's hash", row.try_get(1)?)?,
-        enrolled_ms: unsigned(row.try_get(2)?)?,
-    })
 }
 
 fn columns_of(row: &PgRow) -> Result<Columns, StoreError> {

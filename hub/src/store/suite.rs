@@ -1,6 +1,7 @@
 //! What every store must do: one suite, run on a real SQLite file and on a real Postgres.
 mod growth;
 mod script;
+mod secrets;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,6 +16,10 @@ use tempfile::TempDir;
 
 use super::*;
 use script::{Script, cluster, name};
+use secrets::{
+    of_many_who_exchange_a_secret_one_does, peoples_tokens_are_noted_and_revoked_once, person_token,
+    the_first_secret_stays,
+};
 
 /// A place for fresh databases of one kind.
 struct Ground {
@@ -79,6 +84,8 @@ async fn suite(ground: Ground) {
     a_token_is_for_one_cluster_and_some_time(&ground).await;
     a_backup_is_restored_with_a_new_epoch(&ground).await;
     a_restore_replaces_nothing(&ground).await;
+    of_many_who_exchange_a_secret_one_does(&ground).await;
+    peoples_tokens_are_noted_and_revoked_once(&ground).await;
     operators_read_the_views(&ground).await;
     a_newer_database_is_refused(&ground).await;
 }
@@ -224,13 +231,6 @@ async fn removing_a_cluster_forgets_who_spoke_for_it(ground: &Ground) {
     assert!(loaded.objects.iter().all(|object| object.key.kind == Kind::Fleet), "{:?}", loaded.objects);
 }
 
-async fn the_first_secret_stays(ground: &Ground) {
-    let store = open(&ground.url()).await.unwrap();
-    assert_eq!(store.secret("ca", "one").await.unwrap(), "one");
-    assert_eq!(store.secret("ca", "two").await.unwrap(), "one");
-    assert_eq!(store.secret("jwt", "two").await.unwrap(), "two");
-}
-
 fn token(cluster: Uid, expires_ms: u64) -> TokenRow {
     TokenRow { digest: [7; 32], cluster, expires_ms, creator: "user:test".into() }
 }
@@ -278,6 +278,7 @@ async fn a_backup_is_restored_with_a_new_epoch(ground: &Ground) {
     let batch = Batch::of(&[begin, add, endpoint]).giving_up([([240, 64, 0, 9].into(), 2)]);
     assert!(store.append(from, &batch).await.unwrap());
     store.secret("ca", "key").await.unwrap();
+    store.add_person_token(&person_token()).await.unwrap();
     store.add_token(&token(uid, 10_000)).await.unwrap();
     assert!(store.redeem(&[7; 32], 1, &enrolment(uid)).await.unwrap());
     let before = store.load(10).await.unwrap();
@@ -309,6 +310,7 @@ async fn a_backup_is_restored_with_a_new_epoch(ground: &Ground) {
         assert_eq!(after.given_up, before.given_up);
         assert_eq!(restored.secret("ca", "other").await.unwrap(), "key");
         assert_eq!(restored.enrolments().await.unwrap(), [enrolment(uid)]);
+        assert_eq!(restored.person_tokens().await.unwrap(), [person_token()]);
     }
 }
 

@@ -70,7 +70,10 @@ impl Client {
     }
 
     fn head(&self, method: &str, path: &str, headers: &[&str]) -> String {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+        if !headers.iter().any(|header| header.starts_with("host:")) {
+            head.push_str("host: localhost\r\n");
+        }
         if !self.token.is_empty() {
             head.push_str(&format!("authorization: Bearer {}\r\n", self.token));
         }

@@ -15,8 +15,8 @@ use tonic_types::StatusExt as _;
 
 use crate::fixture::{Hub, POLICY};
 
-async fn channel(hub: &Hub) -> Channel {
-    let root = hub.running.root.certificate().clone();
+pub(crate) async fn channel(hub: &Hub) -> Channel {
+    let root = hub.running.root().certificate().clone();
     let tls = ClientTls::anonymous(&[root], Expect::Hub).unwrap();
     connect(&hub.running.tls_address.to_string(), &tls).await.unwrap()
 }

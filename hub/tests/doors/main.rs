@@ -6,4 +6,5 @@ mod fixture;
 mod grpc;
 mod reading;
 mod streams;
+mod trust;
 mod writing;

@@ -132,6 +132,7 @@ fn hub_messages() -> Vec<(&'static str, v1::hub_message::Message)> {
         ("ack", of::Ack(ack())),
         ("heartbeat", of::Heartbeat(v1::Heartbeat { head: wire_position() })),
         ("goodbye", of::Goodbye(v1::Goodbye { reason: "drain".into(), retry_after_ms: 250 })),
+        ("ask", of::Ask(v1::Ask {})),
     ]
 }
 

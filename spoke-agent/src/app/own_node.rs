@@ -16,16 +16,20 @@ use crate::{
 /// How long the token lives that the process gives to itself.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Where the own relay is, and the node's credentials there.
+/// Where the own relay is, and the node's credentials there. Expired ones do as long as they can be renewed, within `grace`:
+/// after a long time away the relay's own are expired too, and nobody can join at it before the hub is back.
 pub(super) async fn enrolled(
     relay: &Relay,
     enrollment: &Enrollment,
     state: &StateDirectory,
+    grace: Duration,
 ) -> anyhow::Result<(String, RoleCredentials)> {
     let address = reachable(relay.address).to_string();
     let path = state.node_certificates();
     match RoleCredentials::load(&path) {
-        Ok(Some(held)) if held.not_after() > SystemTime::now() && relay.knows(&held) => return Ok((address, held)),
+        Ok(Some(held)) if over_for(&held) <= grace && relay.knows(&held) => {
+            return Ok((address, held));
+        }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the node joins its own relay anew"),
     }
@@ -36,6 +40,11 @@ pub(super) async fn enrolled(
     let joined = join(&Joining { upstream: &upstream, token: &token, name: node }, &path).await;
     let joined = joined.with_context(|| format!("node {node} cannot join its own relay"))?;
     Ok((address, joined.credentials))
+}
+
+/// For how long a certificate has been over.
+fn over_for(held: &RoleCredentials) -> Duration {
+    SystemTime::now().duration_since(held.not_after()).unwrap_or_default()
 }
 
 /// An address of this machine at which the listener is reached.

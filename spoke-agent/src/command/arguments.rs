@@ -112,6 +112,9 @@ pub struct RunArguments {
     /// Relay: how long the certificates live that it gives to nodes.
     #[arg(long, env = "AXLE_CERTIFICATE_LIFETIME", value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
     pub certificate_lifetime: Duration,
+    /// Relay: for how long a node's expired certificate may still ask for its renewal, and for nothing else.
+    #[arg(long, env = "AXLE_RENEWAL_GRACE", value_name = "TIME", default_value = "30d", value_parser = duration::parse)]
+    pub renewal_grace: Duration,
     /// How often the inventory is read again even if nothing seemed to change.
     #[arg(long, env = "AXLE_RESCAN", value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub rescan: Duration,

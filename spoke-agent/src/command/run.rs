@@ -42,6 +42,7 @@ fn settings(arguments: RunArguments) -> Settings {
         http_listen,
         heartbeat,
         certificate_lifetime,
+        renewal_grace,
         rescan,
         log_format: _,
     } = arguments;
@@ -51,6 +52,7 @@ fn settings(arguments: RunArguments) -> Settings {
         roles,
         relay_listen,
         certificate_lifetime,
+        renewal_grace,
         node_addresses,
         node_labels: node_labels.into_iter().collect(),
         pins: pin_dir,

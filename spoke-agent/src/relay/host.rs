@@ -117,6 +117,7 @@ impl Host for RelayHost {
             limits: NODE_LIMITS,
             heartbeat: self.heartbeat,
             end,
+            ask: Arc::default(),
             counters: self.counters.clone(),
         })
     }

@@ -179,6 +179,7 @@ impl Stage {
             roles: vec![],
             relay_listen: self.relay.borrow().unwrap_or_else(|| "127.0.0.1:0".parse().unwrap()),
             certificate_lifetime: LIFETIME,
+            renewal_grace: LIFETIME,
             node_addresses: vec![format!("192.0.2.{}", &node[1..]).parse().unwrap()],
             node_labels: Labels::new(),
             pins: self.bpf.path().join(node),

@@ -69,6 +69,12 @@ impl Hub {
         self.folder.join("config.yaml")
     }
 
+    /// What it logs.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.with_file_name("hub.log")
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
@@ -76,8 +82,7 @@ impl Hub {
     pub fn start(&mut self) -> anyhow::Result<()> {
         let mut command = self.command("axle-hub");
         command.arg("--data-dir").arg(self.data()).args(["--advertise", &self.address()]).args(&self.arguments);
-        let log = self.folder.with_file_name("hub.log");
-        let mut process = Process::start("axle-hub", command, &self.place(), &log)?;
+        let mut process = Process::start("axle-hub", command, &self.place(), &self.log())?;
         let ready = eventually("the hub to be ready", PATIENCE, || {
             process.check_alive()?;
             http::get(&self.host.netns, HTTP_PORT, "/readyz")

@@ -41,6 +41,8 @@ pub struct Authority {
     key: PrivateKey,
     mesh: Name,
     principal: Option<Principal>,
+    common_name: String,
+    not_before: SystemTime,
     not_after: SystemTime,
 }
 
@@ -52,10 +54,7 @@ impl Authority {
     pub fn new_root(mesh: &Name, validity: Validity) -> Result<Self, PkiError> {
         let key = PrivateKey::generate()?;
         let serial = random_serial()?;
-        let mut params = template(&format!("axle {mesh} root {serial}"), serial, validity);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.subject_alt_names = vec![uri(format!("spiffe://{mesh}"))?];
+        let params = root_params(&format!("axle {mesh} root {serial}"), serial, mesh, validity)?;
         let made = params.self_signed(&*key.0).map_err(|why| PkiError::Making(why.to_string()))?;
         Self::from_parts(made.der().clone(), key)
     }
@@ -73,7 +72,8 @@ impl Authority {
             (mesh, principal @ (None | Some(Principal::Cluster(_)))) => (mesh, principal),
             (_, Some(other)) => return Err(PkiError::Refused(format!("{other} is not a certificate authority"))),
         };
-        Ok(Self { mesh, principal, not_after: facts.not_after, certificate, key })
+        let Facts { common_name, not_before, not_after, .. } = facts;
+        Ok(Self { mesh, principal, common_name, not_before, not_after, certificate, key })
     }
 
     /// Its certificate.
@@ -92,6 +92,12 @@ impl Authority {
     #[must_use]
     pub fn mesh(&self) -> &Name {
         &self.mesh
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn made(&self) -> SystemTime {
+        self.not_before + BACKDATE
     }
 
     /// Its last moment.
@@ -151,6 +157,20 @@ impl Authority {
         self.sign(params, key)
     }
 
+    /// The next root as this one vouches for it: a certificate of the next root's name and key, signed by this root.
+    /// Whoever trusts this root alone can so follow a chain that hangs from the next.
+    ///
+    /// # Errors
+    /// When one of the two is not a root.
+    pub fn vouch_for(&self, next: &Self) -> Result<CertificateDer<'static>, PkiError> {
+        if self.principal.is_some() || next.principal.is_some() || self.mesh != next.mesh {
+            return Err(PkiError::Refused("only a root vouches for a root, and only within one mesh".into()));
+        }
+        let validity = Validity { not_before: next.not_before, not_after: next.not_after };
+        let params = root_params(&next.common_name, random_serial()?, &self.mesh, self.clip(validity))?;
+        self.sign(params, &next.key.public()?)
+    }
+
     fn clip(&self, validity: Validity) -> Validity {
         Validity { not_after: validity.not_after.min(self.not_after), ..validity }
     }
@@ -161,6 +181,19 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&self.certificate, &*self.key.0).map_err(making)?;
         Ok(params.signed_by(&key.info, &issuer).map_err(making)?.der().clone())
     }
+}
+
+fn root_params(
+    common_name: &str,
+    serial: SerialNumber,
+    mesh: &Name,
+    validity: Validity,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = template(common_name, serial, validity);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = vec![uri(format!("spiffe://{mesh}"))?];
+    Ok(params)
 }
 
 fn template(common_name: &str, serial: SerialNumber, validity: Validity) -> CertificateParams {

@@ -24,6 +24,7 @@ pub struct Peer {
 pub struct Root {
     anchor: TrustAnchor<'static>,
     mesh: Name,
+    not_after: SystemTime,
 }
 
 impl Root {
@@ -32,18 +33,28 @@ impl Root {
     /// # Errors
     /// When it is not the root of a mesh.
     pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, PkiError> {
-        let (mesh, principal) = Facts::read(certificate)?.name()?;
+        let facts = Facts::read(certificate)?;
+        let (mesh, principal) = facts.name()?;
         if let Some(other) = principal {
             return Err(PkiError::Refused(format!("the certificate of {other} is not a root")));
         }
+        if !facts.signs_itself {
+            return Err(PkiError::Refused("it is a root's certificate by another root, not the root itself".into()));
+        }
         let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(refused)?.to_owned();
-        Ok(Self { anchor, mesh })
+        Ok(Self { anchor, mesh, not_after: facts.not_after })
     }
 
     /// The mesh it is the root of.
     #[must_use]
     pub fn mesh(&self) -> &Name {
         &self.mesh
+    }
+
+    /// Its last moment.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
     }
 }
 
@@ -86,7 +97,12 @@ pub fn verify(chain: &[CertificateDer<'_>], roots: &[Root], usage: Usage, now: S
     let leaf_facts = Facts::read(leaf)?;
     let principal = leaf_facts.principal(mesh)?;
     let issuers: Vec<CertificateDer<'_>> = path.intermediate_certificates().map(webpki::Cert::der).collect();
-    let lawful = match (issuers.as_slice(), &principal) {
+    // A root that the root before it vouches for changes nothing in what may stand below it.
+    let below = match issuers.split_last() {
+        Some((last, below)) if matches!(Facts::read(last)?.name()?, (of, None) if of == *mesh) => below,
+        _ => issuers.as_slice(),
+    };
+    let lawful = match (below, &principal) {
         ([], Principal::Hub | Principal::Relay(_)) => true,
         ([issuer], Principal::Node(cluster, _)) => {
             Facts::read(issuer)?.principal(mesh)? == Principal::Cluster(*cluster)
@@ -103,7 +119,8 @@ pub fn verify(chain: &[CertificateDer<'_>], roots: &[Root], usage: Usage, now: S
     }
 }
 
-/// Certificates beside the leaf that are looked at: an intermediate, its successor, and roots during a rotation.
+/// Certificates beside the leaf that are looked at. During a rotation of roots there are four: the cluster's intermediate,
+/// what vouches for the next root, and both roots.
 const MAX_OTHERS: usize = 4;
 
 fn refused(why: webpki::Error) -> PkiError {
@@ -116,7 +133,10 @@ fn unix(time: SystemTime) -> UnixTime {
 
 /// What we read out of a certificate ourselves; the signatures are [`webpki`]'s.
 pub(super) struct Facts {
+    pub(super) common_name: String,
+    pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
+    signs_itself: bool,
     pub(super) key_fingerprint: [u8; 32],
     uris: Vec<String>,
 }
@@ -125,14 +145,20 @@ impl Facts {
     pub(super) fn read(certificate: &[u8]) -> Result<Self, PkiError> {
         let unreadable = |why: String| PkiError::Unreadable { what: "certificate", why };
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|why| unreadable(why.to_string()))?;
-        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+        let time = |at: x509_parser::time::ASN1Time| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(at.timestamp()).unwrap_or_default())
+        };
+        let common_name = parsed.subject().iter_common_name().find_map(|name| name.as_str().ok()).unwrap_or_default();
         let names = parsed.subject_alternative_name().map_err(|why| unreadable(why.to_string()))?;
         let uris = names.into_iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
             GeneralName::URI(uri) => Some((*uri).to_string()),
             _ => None,
         });
         Ok(Self {
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            common_name: common_name.to_owned(),
+            not_before: time(parsed.validity().not_before),
+            not_after: time(parsed.validity().not_after),
+            signs_itself: parsed.subject() == parsed.issuer(),
             key_fingerprint: sha256(parsed.public_key().raw),
             uris: uris.collect(),
         })

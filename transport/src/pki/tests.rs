@@ -116,6 +116,70 @@ fn a_foreign_root_is_refused() {
 }
 
 #[test]
+fn a_root_that_its_predecessor_vouches_for_is_followed() {
+    let (old, next) = (root(), root());
+    let now = SystemTime::now();
+    let vouched = old.vouch_for(&next).unwrap();
+    let own = intermediate(&next, A);
+    let relay = leaf(&next, &Principal::Relay(A));
+    let node_leaf = leaf(&own, &node(A));
+    let roots = [next.certificate().clone(), old.certificate().clone()];
+    let relays = [&[relay.clone(), vouched.clone()], &roots[..]].concat();
+    let nodes = [&[node_leaf, own.certificate().clone(), vouched.clone()], &roots[..]].concat();
+    for trusted in [&old, &next] {
+        assert_eq!(check(trusted, &relays, now).unwrap().principal, Principal::Relay(A));
+        assert_eq!(check(trusted, &nodes, now).unwrap().principal, node(A));
+    }
+    // Without the word of the old root, or with that of another, there is no way from it.
+    let stranger = root().vouch_for(&next).unwrap();
+    for chain in [vec![relay.clone(), roots[0].clone()], vec![relay.clone(), stranger], vec![relay]] {
+        assert!(matches!(check(&old, &chain, now), Err(PkiError::Refused(_))));
+    }
+    // It is no root to trust, and an intermediate vouches for nobody.
+    assert!(Root::read(&vouched).is_err());
+    assert!(own.vouch_for(&next).is_err() && next.vouch_for(&own).is_err());
+}
+
+#[test]
+fn of_a_request_only_the_public_key_is_used() {
+    let key = KeyPair::generate().unwrap();
+    let mut greedy = CertificateParams::new(vec!["hub.example.org".to_owned(), "*".to_owned()]).unwrap();
+    greedy.subject_alt_names.push(SanType::URI(Principal::Relay(B).uri(&mesh()).try_into().unwrap()));
+    greedy.distinguished_name.push(rcgen::DnType::CommonName, "axle hub");
+    greedy.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    greedy.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::CodeSigning];
+    greedy.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let modest = CertificateParams::default();
+    let root = root();
+    // But for serial number and signature, which differ between any two.
+    let facts = |params: &CertificateParams| {
+        let request = params.serialize_request(&key).unwrap();
+        let key = PublicKey::from_csr(request.der()).unwrap();
+        let made = root.issue(&key, &Principal::Relay(A), &[], validity()).unwrap();
+        let parsed = x509_parser::parse_x509_certificate(&made).unwrap().1;
+        let extensions: Vec<_> = parsed.extensions().iter().map(|it| (it.oid.to_string(), it.value.to_vec())).collect();
+        (parsed.subject().to_string(), extensions, parsed.public_key().raw.to_vec())
+    };
+    // rcgen writes no basic constraints into a request; the usages and names are there.
+    assert_ne!(greedy.serialize_request(&key).unwrap().der(), modest.serialize_request(&key).unwrap().der());
+    assert_eq!(facts(&greedy), facts(&modest));
+    assert!(facts(&greedy).0.contains(&format!("cluster/{A}/relay").chars().take(30).collect::<String>()));
+}
+
+#[test]
+fn a_cluster_vouches_for_no_root() {
+    let root = root();
+    let own = intermediate(&root, A);
+    let (forged, key) = sign_freely(&own, "spiffe://test", true);
+    let forged = Authority::from_parts(forged, PrivateKey::from_pem(&key.serialize_pem()).unwrap()).unwrap();
+    for principal in [Principal::Hub, Principal::Relay(B)] {
+        let leaf = leaf(&forged, &principal);
+        let chain = [leaf, forged.certificate().clone(), own.certificate().clone()];
+        assert!(matches!(check(&root, &chain, SystemTime::now()), Err(PkiError::Refused(_))), "{principal}");
+    }
+}
+
+#[test]
 fn expired_is_told_apart_from_wrong() {
     let root = root();
     let own = intermediate(&root, A);

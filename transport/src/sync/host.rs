@@ -12,6 +12,7 @@ use axle_core::{
     session::{Heartbeat, Limits},
 };
 use axle_proto::v1;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -66,6 +67,8 @@ pub struct Admission<R> {
     pub heartbeat: Heartbeat,
     /// Cancelled by the host to end the session; the spoke comes again.
     pub end: CancellationToken,
+    /// Notified by the host to have the spoke show at once that it lives.
+    pub ask: Arc<Notify>,
     /// How the spoke's sessions were served.
     pub counters: Arc<SessionCounters>,
 }

@@ -49,6 +49,7 @@ pub(super) enum FromSpoke {
 pub(super) enum FromHub {
     Welcome(v1::Welcome),
     Goodbye(v1::Goodbye),
+    Ask,
 }
 
 fn unreadable(invalid: Invalid) -> Fault {
@@ -114,5 +115,6 @@ session_message!(SpokeMessage, v1::spoke_message::Message, FromSpoke, {
 });
 session_message!(HubMessage, v1::hub_message::Message, FromHub, {
     Welcome => FromHub::Welcome,
-    Goodbye => FromHub::Goodbye
+    Goodbye => FromHub::Goodbye,
+    Ask => |_| FromHub::Ask
 });

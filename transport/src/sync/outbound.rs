@@ -54,10 +54,15 @@ impl<M: SessionMessage> Outbound<M> {
 }
 
 impl<M: SessionMessage> Writing<M> {
+    fn beat(&self) -> Outgoing<M> {
+        Outgoing::Message(M::heartbeat(&self.session.view.position()))
+    }
+
     async fn next(&mut self) -> Option<Outgoing<M>> {
         loop {
             match self.session.outbox.take() {
                 Post::Send(message) => return Some(Outgoing::Message(message)),
+                Post::Beat => return Some(self.beat()),
                 Post::Serve(held) => {
                     self.serving = Some(Serving { sender: Sender::new(held), snapshot: None, begun: false });
                 }
@@ -77,7 +82,7 @@ impl<M: SessionMessage> Writing<M> {
                 // The view outlives this: the session holds it.
                 _ = self.head.changed() => {}
                 () = tokio::time::sleep_until(beat) => {
-                    return Some(Outgoing::Message(M::heartbeat(&self.session.view.position())));
+                    return Some(self.beat());
                 }
             }
         }

@@ -21,6 +21,7 @@ struct Slots<M> {
     greeting: Option<M>,
     ack: Option<Ack>,
     latest: Option<M>,
+    beat: bool,
     serve: Option<Option<Position>>,
     farewell: Option<M>,
     closed: bool,
@@ -29,6 +30,8 @@ struct Slots<M> {
 /// What to do next.
 pub(super) enum Post<M> {
     Send(M),
+    /// Show that this side lives.
+    Beat,
     /// Begin to serve the log, to a peer that holds this.
     Serve(Option<Position>),
     Nothing,
@@ -37,7 +40,8 @@ pub(super) enum Post<M> {
 
 impl<M: SessionMessage> Outbox<M> {
     pub(super) fn new() -> Arc<Self> {
-        let slots = Slots { greeting: None, ack: None, latest: None, serve: None, farewell: None, closed: false };
+        let slots =
+            Slots { greeting: None, ack: None, latest: None, beat: false, serve: None, farewell: None, closed: false };
         Arc::new(Self { slots: Mutex::new(slots), filled: Notify::new() })
     }
 
@@ -77,6 +81,11 @@ impl<M: SessionMessage> Outbox<M> {
         self.fill(|slots| slots.latest = Some(message));
     }
 
+    /// Shows at once that this side lives.
+    pub(super) fn beat(&self) {
+        self.fill(|slots| slots.beat = true);
+    }
+
     /// Ends the stream, with a last message if there is one.
     pub(super) fn close(&self, farewell: Option<M>) {
         self.fill(|slots| {
@@ -101,6 +110,9 @@ impl<M: SessionMessage> Outbox<M> {
         }
         if slots.closed {
             return Post::Closed;
+        }
+        if std::mem::take(&mut slots.beat) {
+            return Post::Beat;
         }
         slots.latest.take().map_or(Post::Nothing, Post::Send)
     }

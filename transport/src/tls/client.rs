@@ -12,6 +12,7 @@ use std::{
 use axle_core::model::Uid;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
@@ -65,7 +66,11 @@ impl fmt::Display for Expect {
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     config: Arc<ClientConfig>,
+    named: Named,
 }
+
+/// The roots that the other end named with its certificate when it was verified last.
+type Named = Arc<Mutex<Vec<CertificateDer<'static>>>>;
 
 #[derive(Debug, Clone)]
 enum Trust {
@@ -105,7 +110,8 @@ impl ClientTls {
             Trust::Shared(credentials) => Some(credentials.clone()),
             Trust::Roots(_) | Trust::Pin(_) => None,
         };
-        let verifier = Verifier { trust, expect, provider: provider.clone() };
+        let named = Named::default();
+        let verifier = Verifier { trust, expect, named: named.clone(), provider: provider.clone() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|why| PkiError::Making(why.to_string()))?
@@ -117,7 +123,14 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), named })
+    }
+
+    /// The roots that the other end named with its certificate when it was verified last; empty before. They are as good
+    /// as its word: the next root of a rotation is learned so while the present one is trusted.
+    #[must_use]
+    pub fn named_roots(&self) -> Vec<CertificateDer<'static>> {
+        self.named.lock().clone()
     }
 }
 
@@ -202,6 +215,7 @@ impl ResolvesClientCert for Resolver {
 struct Verifier {
     trust: Trust,
     expect: Expect,
+    named: Named,
     provider: Arc<CryptoProvider>,
 }
 
@@ -213,6 +227,8 @@ impl Verifier {
             Trust::Pin(pin) => verify(chain, &[pinned(chain, pin)?], Usage::Server, now),
         }?;
         if self.expect.admits(&peer.principal) {
+            let named = chain.iter().filter(|certificate| Root::read(certificate).is_ok());
+            *self.named.lock() = named.map(|root| root.clone().into_owned()).collect();
             return Ok(());
         }
         Err(PkiError::Refused(format!("it speaks for {}, wanted {}", peer.principal, self.expect)))

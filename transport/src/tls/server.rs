@@ -19,14 +19,15 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::{SharedCredentials, provider};
 use crate::pki::{Peer, PkiError, Usage, verify};
 
-/// For how long an expired certificate may still ask for its renewal.
-const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long an expired certificate may still ask for its renewal, unless a setting says otherwise: thirty days.
+pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// TLS settings of a server: the certificate in force at each handshake, a client certificate asked for and not
 /// required, no session resumption (a resumed session would carry an identity that nobody verified again).
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     credentials: SharedCredentials,
+    grace: Duration,
     pub(crate) config: Arc<ServerConfig>,
 }
 
@@ -47,9 +48,17 @@ impl ServerTls {
     /// # Errors
     /// When the TLS library refuses them.
     pub fn new(credentials: SharedCredentials) -> Result<Self, PkiError> {
+        Self::with_grace(credentials, RENEWAL_GRACE)
+    }
+
+    /// The same, with another time for which an expired certificate may ask for its renewal.
+    ///
+    /// # Errors
+    /// When the TLS library refuses them.
+    pub fn with_grace(credentials: SharedCredentials, grace: Duration) -> Result<Self, PkiError> {
         let provider = provider();
         let making = |why: Error| PkiError::Making(why.to_string());
-        let verifier = Verifier { credentials: credentials.clone(), provider: provider.clone() };
+        let verifier = Verifier { credentials: credentials.clone(), grace, provider: provider.clone() };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(making)?
@@ -58,7 +67,7 @@ impl ServerTls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { credentials, config: Arc::new(config) })
+        Ok(Self { credentials, grace, config: Arc::new(config) })
     }
 
     /// Names the peer of a finished handshake. The chain is verified once more rather than read, so that nothing but a
@@ -67,7 +76,7 @@ impl ServerTls {
         let Some(chain) = chain else { return Ok(Caller::Anonymous) };
         match verify(chain, &self.credentials.load().anchors, Usage::Client, SystemTime::now()) {
             Ok(peer) => Ok(Caller::Known(peer)),
-            Err(PkiError::Expired { peer, by }) if by <= RENEWAL_GRACE => Ok(Caller::Expired(*peer)),
+            Err(PkiError::Expired { peer, by }) if by <= self.grace => Ok(Caller::Expired(*peer)),
             Err(why) => Err(why),
         }
     }
@@ -85,6 +94,7 @@ impl ResolvesServerCert for Resolver {
 #[derive(Debug)]
 struct Verifier {
     credentials: SharedCredentials,
+    grace: Duration,
     provider: Arc<CryptoProvider>,
 }
 
@@ -107,7 +117,7 @@ impl ClientCertVerifier for Verifier {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
         match verify(&chain, &self.credentials.load().anchors, Usage::Client, now) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(PkiError::Expired { by, .. }) if by <= RENEWAL_GRACE => Ok(ClientCertVerified::assertion()),
+            Err(PkiError::Expired { by, .. }) if by <= self.grace => Ok(ClientCertVerified::assertion()),
             Err(PkiError::Expired { .. }) => Err(CertificateError::Expired.into()),
             Err(why) => {
                 tracing::debug!(%why, "client certificate refused");

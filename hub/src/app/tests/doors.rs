@@ -7,7 +7,7 @@ use tower::{Service as _, ServiceExt as _};
 use super::*;
 
 fn people(hub: &Hub) -> Channel {
-    let roots = [hub.running.root.certificate().clone()];
+    let roots = [hub.running.root().certificate().clone()];
     channel(&hub.address(), &ClientTls::anonymous(&roots, Expect::Hub).unwrap()).unwrap()
 }
 
@@ -31,14 +31,14 @@ async fn a_role_opens_what_the_table_says() {
     let forged = admin.add_cluster(bearing(add(), "e30.e30.e30")).await.unwrap_err();
     assert_eq!((forged.code(), forged.message()), (Code::Unauthenticated, nobody.message()), "one text for both");
     for role in [Role::Viewer, Role::Operator] {
-        let token = hub.running.parts.gate.issue("alice", role, HOUR).unwrap();
+        let token = hub.bearer("alice", role);
         let refused = admin.add_cluster(bearing(add(), &token)).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert!(refused.message().contains("needs admin"), "{}", refused.message());
         assert!(admin.list_clusters(bearing(ListRequest::default(), &token)).await.is_ok());
     }
     assert!(hub.objects(Kind::Cluster).is_empty());
-    let token = hub.running.parts.gate.issue("root", Role::Admin, HOUR).unwrap();
+    let token = hub.bearer("root", Role::Admin);
     assert!(admin.add_cluster(bearing(add(), &token)).await.is_ok());
     assert_eq!(hub.objects(Kind::Cluster).len(), 1);
 }
@@ -54,7 +54,7 @@ async fn a_relays_certificate_is_no_persons_token() {
 #[tokio::test]
 async fn paths_that_only_look_like_a_method_reach_nothing() {
     let hub = Hub::start(&[]).await;
-    let token = hub.running.parts.gate.issue("root", Role::Admin, HOUR).unwrap();
+    let token = hub.bearer("root", Role::Admin);
     for path in [
         "//axle.v1.Admin/ListClusters",
         "/axle.v1.Admin//ListClusters",

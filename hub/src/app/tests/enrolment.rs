@@ -76,7 +76,7 @@ async fn a_renewal_keeps_the_key_and_the_name() {
     let other = relay.renew(&PrivateKey::generate().unwrap()).await.unwrap_err();
     assert_eq!(other.code(), Code::InvalidArgument);
     // Without a certificate there is nothing to renew.
-    let roots = [hub.running.root.certificate().clone()];
+    let roots = [hub.running.root().certificate().clone()];
     let anonymous = channel(&hub.address(), &ClientTls::anonymous(&roots, Expect::Hub).unwrap()).unwrap();
     let request = RenewRequest { csr: key.csr().unwrap().into(), ca_csr: key.csr().unwrap().into() };
     let refused = EnrollmentClient::new(anonymous).renew(request).await.unwrap_err();
@@ -90,7 +90,7 @@ async fn an_expired_certificate_may_be_renewed_and_nothing_else() {
     let key = relay.credentials.load().key().clone();
     let long_ago = SystemTime::now() - 10 * HOUR;
     let stale = |validity| {
-        let root = &hub.running.root;
+        let root = &hub.running.root();
         let leaf = root.issue(&key.public().unwrap(), &Principal::Relay(relay.cluster), &[], validity).unwrap();
         Credentials::new(vec![leaf], key.clone(), vec![root.certificate().clone()]).unwrap()
     };

@@ -12,7 +12,7 @@ async fn two_hubs_are_one_control_plane() {
     let database = format!("--database={}", postgres.database().unwrap());
     let flags = [database.as_str()];
     let (one, two) = tokio::join!(Hub::start(&flags), Hub::start(&flags));
-    assert_eq!(one.running.root.certificate(), two.running.root.certificate(), "one authority, whoever was first");
+    assert_eq!(one.running.root().certificate(), two.running.root().certificate(), "one authority, whoever was first");
     // Enrolled at one, served by the other.
     let relay = one.relay("one", "10.1.0.0/16").await;
     let relay = Relay { address: two.address(), ..relay };
@@ -21,11 +21,18 @@ async fn two_hubs_are_one_control_plane() {
     eventually("what one hub takes in, the other knows", || one.objects(Kind::Endpoint).len() == 1).await;
     one.add("two", "10.2.0.0/16").await;
     session.sees(|contents| contents.list(Kind::Cluster).count() == 2).await;
-    let token = one.running.parts.gate.issue("alice", Role::Viewer, HOUR).unwrap();
+    // A person's token of one opens the other, until it is revoked at either.
+    let Parts { tokens, writer, .. } = &one.running.parts;
+    let token = tokens.issue(writer, "user:test", "alice", Role::Viewer, HOUR).await.unwrap();
     let mut headers = http::HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     let need = crate::auth::Need::Role(Role::Viewer);
-    assert!(two.running.parts.gate.check(need, &headers, &http::Extensions::new()).is_ok());
+    let opens = |hub: &Hub| hub.running.parts.gate.check(need, &headers, &http::Extensions::new()).is_ok();
+    assert!(opens(&one) && opens(&two));
+    let listed = two.running.parts.tokens.list().await.unwrap();
+    assert!(tokens.revoke(&listed[0].id).await.unwrap());
+    assert!(!opens(&one), "at once");
+    eventually("the other hears of it", || !opens(&two)).await;
     // Removed at one, cut off by the other.
     one.remove("one").await;
     session.is(|state| *state != LinkState::Connected).await;

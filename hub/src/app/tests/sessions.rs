@@ -73,17 +73,53 @@ async fn a_removed_cluster_is_cut_off_and_stays_out() {
     assert!(!hub.running.parts.live.spokes().contains_key(&relay.cluster));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_double_is_refused_and_both_are_flagged() {
+    let hub = Hub::start(&[]).await;
+    let relay = hub.relay("one", "10.1.0.0/16").await;
+    let mut first = relay.link(vec![relay.endpoint(1, "10.1.0.1")]);
+    first.is(|state| *state == LinkState::Connected).await;
+    let mut second = relay.link(vec![relay.endpoint(2, "10.1.0.2")]);
+    let refused = second.is(|state| matches!(state, LinkState::Waiting { reason } if !reason.is_empty())).await;
+    assert!(format!("{refused:?}").contains("already_exists"), "{refused:?}");
+    assert!(hub.running.parts.sessions.problem(relay.cluster).unwrap().contains("second process"));
+    // The first goes on, and nothing of the second came in.
+    first.offer(vec![Change::Put(relay.endpoint(3, "10.1.0.3"))]);
+    eventually("the first is heard", || hub.objects(Kind::Endpoint).len() == 2).await;
+    assert_eq!(*first.connected.borrow(), LinkState::Connected);
+    // Once the first is gone the second is no double.
+    drop(first);
+    second.is(|state| *state == LinkState::Connected).await;
+    eventually("its own log counts now", || hub.objects(Kind::Endpoint).len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_session_that_only_seems_to_live_gives_way_to_its_owner() {
+    let hub = Hub::start(&[]).await;
+    let relay = hub.relay("one", "10.1.0.0/16").await;
+    // It says hello and then nothing, as behind a cable that was pulled.
+    let hello = axle_proto::v1::Hello { min_version: 1, max_version: 1, node: "n0".into(), ..Default::default() };
+    let message = Some(axle_proto::v1::spoke_message::Message::Hello(hello));
+    let hello = axle_proto::v1::SpokeMessage { message, ..Default::default() };
+    let said = futures::StreamExt::chain(tokio_stream::iter([hello]), tokio_stream::pending());
+    let mut dead = SyncClient::new(channel(&hub.address(), &relay.tls()).unwrap());
+    let _unread = dead.sync(said).await.unwrap();
+    let mut owner = relay.link(vec![]);
+    owner.is(|state| *state == LinkState::Connected).await;
+    assert_eq!(hub.running.parts.sessions.problem(relay.cluster), None);
+}
+
 #[tokio::test]
 async fn nobody_syncs_without_a_certificate() {
     let hub = Hub::start(&[]).await;
-    let roots = [hub.running.root.certificate().clone()];
+    let roots = [hub.running.root().certificate().clone()];
     let anonymous = channel(&hub.address(), &ClientTls::anonymous(&roots, Expect::Hub).unwrap()).unwrap();
     let refused = SyncClient::new(anonymous).sync(tokio_stream::iter([])).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     // The hub's own kind of certificate does not make a relay either.
     let key = PrivateKey::generate().unwrap();
     let validity = Validity::starting(SystemTime::now(), HOUR);
-    let leaf = hub.running.root.issue(&key.public().unwrap(), &Principal::Hub, &[], validity).unwrap();
+    let leaf = hub.running.root().issue(&key.public().unwrap(), &Principal::Hub, &[], validity).unwrap();
     let own = Credentials::new(vec![leaf], key, roots.to_vec()).unwrap().shared();
     let other = channel(&hub.address(), &ClientTls::mutual(own, Expect::Hub).unwrap()).unwrap();
     assert!(SyncClient::new(other).sync(tokio_stream::iter([])).await.is_err());
@@ -96,14 +132,14 @@ async fn a_restart_keeps_everything_and_relays_resume() {
     let session = relay.link(vec![relay.endpoint(1, "10.1.0.1")]);
     session.sees(|contents| contents.list(Kind::Endpoint).count() == 1).await;
     let (head, listen) = (hub.running.parts.replica.read().position(), format!("--listen={}", hub.running.tls_address));
-    let root = hub.running.root.certificate().clone();
+    let root = hub.running.root().certificate().clone();
     let Hub { running, dir } = hub;
     timeout(SOON, running.stop()).await.expect("it stops although a session is open");
 
     let running = App::start(config(&dir, &[&listen])).await.unwrap();
     let hub = Hub { running, dir };
     assert_eq!(hub.running.parts.replica.read().position(), head);
-    assert_eq!(*hub.running.root.certificate(), root);
+    assert_eq!(*hub.running.root().certificate(), root);
     hub.add("two", "10.2.0.0/16").await;
     session.sees(|contents| contents.list(Kind::Cluster).count() == 2).await;
     let spoke = &hub.running.parts.live.spokes()[&relay.cluster];

@@ -25,8 +25,15 @@ fn claims() -> Value {
 #[test]
 fn a_token_names_its_bearer() {
     let keys = keys();
-    let token = keys.issue("alice", Role::Operator, SystemTime::now(), HOUR).unwrap();
-    assert_eq!(keys.verify(&token).unwrap(), Caller { subject: "alice".into(), role: Role::Operator });
+    let now = SystemTime::now();
+    let Issued { token, id, expires_ms } = keys.issue("alice", Role::Operator, now, HOUR).unwrap();
+    let until = SystemTime::UNIX_EPOCH + Duration::from_millis(expires_ms) + Duration::from_secs(LEEWAY + 1);
+    let bearer = Caller { subject: "alice".into(), role: Role::Operator, token: id.clone(), until };
+    assert_eq!(keys.verify(&token).unwrap(), bearer);
+    assert_ne!(keys.issue("alice", Role::Operator, now, HOUR).unwrap().id, id);
+    // One of a time before tokens had ids has one all the same, and always the same.
+    let former = forged(&keys, &json!({ "alg": "EdDSA" }), &claims());
+    assert_eq!(keys.verify(&former).unwrap().token, keys.verify(&former).unwrap().token);
 }
 
 #[test]
@@ -77,7 +84,7 @@ fn the_public_key_is_no_shared_secret() {
 #[test]
 fn another_key_or_a_changed_byte_is_refused() {
     let keys = keys();
-    let token = keys.issue("alice", Role::Admin, SystemTime::now(), HOUR).unwrap();
+    let token = keys.issue("alice", Role::Admin, SystemTime::now(), HOUR).unwrap().token;
     assert!(self::keys().verify(&token).is_err());
     for at in (0..token.len()).step_by(7) {
         let mut bytes = token.clone().into_bytes();

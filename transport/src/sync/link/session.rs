@@ -124,6 +124,7 @@ async fn take<R: Replica>(
             *welcomed = Some(resume);
             link.state.send_replace(LinkState::Connected);
         }
+        Some(Other::Own(FromHub::Ask)) => outbox.beat(),
         Some(Other::Own(FromHub::Goodbye(goodbye))) => {
             let retry_after = Duration::from_millis(goodbye.retry_after_ms);
             return Err(Goodbye { reason: goodbye.reason, retry_after });

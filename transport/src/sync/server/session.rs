@@ -10,6 +10,7 @@ use axle_proto::{
     v1::{self, HubMessage, SpokeMessage},
 };
 use futures::StreamExt;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -80,7 +81,7 @@ fn serve<R: Replica>(
     introduction: &Introduction,
     version: u32,
 ) -> HubStream {
-    let Admission { view, replica, limits, heartbeat, end, counters } = admission;
+    let Admission { view, replica, limits, heartbeat, end, ask, counters } = admission;
     let outbox = Outbox::new();
     let held = replica.held();
     let welcome = v1::Welcome {
@@ -93,7 +94,7 @@ fn serve<R: Replica>(
     outbox.serve(introduction.resume);
     // The stream's end ends the reading half, and the other way round.
     let gone = CancellationToken::new();
-    let reading = Reading { incoming, receiver: Receiver::new(held, FEATURES, limits), replica, end };
+    let reading = Reading { incoming, receiver: Receiver::new(held, FEATURES, limits), replica, end, ask };
     let (patience, posts, dropped) = (heartbeat.patience(), outbox.clone(), gone.clone());
     tokio::spawn(async move {
         let last = tokio::select! {
@@ -111,6 +112,7 @@ struct Reading<R> {
     receiver: Receiver,
     replica: R,
     end: CancellationToken,
+    ask: Arc<Notify>,
 }
 
 impl<R: Replica> Reading<R> {
@@ -122,6 +124,11 @@ impl<R: Replica> Reading<R> {
                 // A session that was replaced takes nothing any more, also not what lies ready to be read.
                 biased;
                 () = self.end.cancelled() => return Some(Goodbye::because("the session was ended: reconnect")),
+                () = self.ask.notified() => {
+                    let message = Some(v1::hub_message::Message::Ask(v1::Ask {}));
+                    outbox.latest(HubMessage { deltas: Vec::new(), message });
+                    continue;
+                }
                 message = tokio::time::timeout(patience, self.incoming.message()) => message,
             };
             let message = match message {

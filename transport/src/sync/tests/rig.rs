@@ -286,6 +286,7 @@ impl Host for Hub {
             limits: Limits::default(),
             heartbeat: self.heartbeat,
             end: self.end.lock().clone(),
+            ask: Arc::default(),
             counters: self.counters.clone(),
         })
     }
