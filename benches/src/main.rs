@@ -2,7 +2,6 @@
 use std::{
     env,
     io::{self, Write},
-    path::PathBuf,
     time::Instant,
 };
 
@@ -23,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         writeln!(io::stderr(), "{}: done in {:.1} s", bench.id, start.elapsed().as_secs_f64())?;
     }
     report::table(&mut io::stdout().lock(), &rows)?;
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.json"));
+    let path = report::folder().join("results.json");
     report::write_json(&path, &rows)?;
     writeln!(io::stdout(), "\nwritten to {}", path.display())?;
     Ok(())

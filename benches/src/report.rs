@@ -2,7 +2,7 @@
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -59,15 +59,28 @@ fn number(value: f64) -> String {
     format!("{sign}{}{rest}", grouped.join(","))
 }
 
+/// The folder that results go to.
+#[must_use]
+pub fn folder() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench"))
+}
+
 /// Writes `rows` to `path` as a JSON list, whole or not at all.
 ///
 /// # Errors
 /// Where the folder or the file cannot be written.
 pub fn write_json(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
+    write(path, &(serde_json::to_string_pretty(rows)? + "\n"))
+}
+
+/// Writes a file, whole or not at all.
+///
+/// # Errors
+/// Where the folder or the file cannot be written.
+pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let folder = path.parent().context("the results file needs a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let aside = path.with_extension("json.new");
-    let text = serde_json::to_string_pretty(rows)? + "\n";
+    let aside = path.with_extension("new");
     fs::write(&aside, text).with_context(|| format!("cannot write {}", aside.display()))?;
     fs::rename(&aside, path).with_context(|| format!("cannot write {}", path.display()))
 }

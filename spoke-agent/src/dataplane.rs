@@ -9,6 +9,7 @@ mod capacity;
 mod error;
 mod events;
 mod flows;
+mod interfaces;
 mod judge;
 mod load;
 mod mapped;

@@ -1,79 +1,96 @@
 //! The same programs with other lookups, from `spoke-ebpf/src/bench`.
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
-use axle_ebpf_common::policy::{Address, Control, Interface, OWN_ADDRESSES, Seen, Workload};
+use anyhow::Context as _;
+use axle_ebpf_common::policy::{Address, Control, Interface, OWN_ADDRESSES, Workload};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, Map, MapError, PerCpuHashMap, PerCpuValues, lpm_trie::Key},
-    programs::{SchedClassifier, TestRun as _, TestRunOptions},
-    util::nr_cpus,
+    maps::{Array, HashMap, LpmTrie, MapData, lpm_trie::Key},
+    programs::{ProgramFd, SchedClassifier},
 };
 
 use super::{
-    Judge,
-    world::{ACCEPTED, ENDPOINTS, FIRST, FLOWS, LOCAL, OWN, SLOT, class},
+    side::{Judge, find, take},
+    world::{CLASS, ENDPOINTS, FIRST, FLOWS, LOCAL, OWN, SLOT, class, ports},
 };
 
 static HASH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-hash"));
 static NONE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-none"));
 static LPM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-bench-lpm"));
 
+const EMPTY: &str = "axle_empty";
 const JUDGE: &str = "axle_ingress";
 
-/// Index of the loopback interface, at which the kernel runs programs.
+/// Index of the loopback interface, at which the kernel runs programs, and its cell.
 const LOOPBACK: u32 = 1;
-/// What a program returns for a packet that is dropped.
-const TCX_DROP: u32 = 2;
 
 pub(super) struct Peer {
     object: Ebpf,
     program: &'static str,
-    /// The empty program accepts everything.
-    judges: bool,
+    tables: Option<Tables>,
+}
+
+/// What policy is looked up in.
+struct Tables {
+    addresses: Addresses,
+    /// By slot, class, and port table (16 bits, TCP is 0) with number.
+    policy: HashMap<MapData, [u32; 3], u32>,
+    rules: u32,
+}
+
+enum Addresses {
+    Hash(HashMap<MapData, u32, u32>),
+    Trie(LpmTrie<MapData, u32, u32>),
+}
+
+impl Addresses {
+    fn insert(&mut self, address: u32, class: u32) -> anyhow::Result<()> {
+        match self {
+            Self::Hash(map) => map.insert(&address.to_be(), &class, 0)?,
+            Self::Trie(map) => map.insert(&Key::new(32, address.to_be()), &class, 0)?,
+        }
+        Ok(())
+    }
 }
 
 /// A program that does nothing.
 pub(super) fn empty() -> anyhow::Result<Peer> {
-    Ok(Peer { object: load(NONE, "axle_empty")?, program: "axle_empty", judges: false })
+    Ok(Peer { object: load(NONE, EMPTY)?, program: EMPTY, tables: None })
 }
 
 /// The path without its lookups.
 pub(super) fn none() -> anyhow::Result<Peer> {
     let mut object = load(NONE, JUDGE)?;
     fill(&mut object)?;
-    Ok(Peer { object, program: JUDGE, judges: true })
+    Ok(Peer { object, program: JUDGE, tables: None })
 }
 
 /// Addresses and policy in hash maps.
-pub(super) fn hash() -> anyhow::Result<Peer> {
+pub(super) fn hash(rules: u32) -> anyhow::Result<Peer> {
     let mut object = load(HASH, JUDGE)?;
-    fill(&mut object)?;
-    fill_policy(&mut object)?;
-    let mut addresses: HashMap<_, u32, u32> = take(&mut object, "ADDRESSES")?;
-    for endpoint in 0..ENDPOINTS {
-        addresses.insert(&(FIRST + endpoint).to_be(), &class(endpoint), 0)?;
-    }
-    Ok(Peer { object, program: JUDGE, judges: true })
+    let addresses = Addresses::Hash(take(&mut object, "ADDRESSES")?);
+    with_tables(object, addresses, rules)
 }
 
 /// Addresses in a trie, policy in a hash map.
-pub(super) fn lpm() -> anyhow::Result<Peer> {
+pub(super) fn lpm(rules: u32) -> anyhow::Result<Peer> {
     let mut object = load(LPM, JUDGE)?;
+    let addresses = Addresses::Trie(take(&mut object, "ADDRESSES")?);
+    with_tables(object, addresses, rules)
+}
+
+fn with_tables(mut object: Ebpf, mut addresses: Addresses, rules: u32) -> anyhow::Result<Peer> {
     fill(&mut object)?;
-    fill_policy(&mut object)?;
-    let mut addresses: LpmTrie<_, u32, u32> = take(&mut object, "ADDRESSES")?;
-    for endpoint in 0..ENDPOINTS {
-        addresses.insert(&Key::new(32, (FIRST + endpoint).to_be()), &class(endpoint), 0)?;
-    }
-    Ok(Peer { object, program: JUDGE, judges: true })
+    addresses.insert(u32::from_be_bytes(OWN), 1)?;
+    let policy = take(&mut object, "POLICY")?;
+    let mut peer = Peer { object, program: JUDGE, tables: Some(Tables { addresses, policy, rules: 0 }) };
+    peer.set_rules(rules)?;
+    Ok(peer)
 }
 
 /// Loads an object and one of its programs, which holds the maps that are taken out afterwards.
 fn load(bytes: &[u8], program: &str) -> anyhow::Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     // A name that an object does not have is passed over.
-    loader.map_max_entries("ADDRESSES", ENDPOINTS).map_max_entries("FLOWS", FLOWS);
+    loader.map_max_entries("ADDRESSES", ENDPOINTS + 1).map_max_entries("FLOWS4", FLOWS);
     let mut object = loader.load(bytes)?;
     find(&mut object, program)?.load()?;
     Ok(object)
@@ -83,45 +100,52 @@ fn load(bytes: &[u8], program: &str) -> anyhow::Result<Ebpf> {
 fn fill(object: &mut Ebpf) -> anyhow::Result<()> {
     let mut control: Array<_, Control> = take(object, "CONTROL")?;
     control.set(0, &Control { generation: 0, share: FLOWS, denied_events: 134, flow_events: 134 }, 0)?;
-    let mut interfaces: HashMap<_, u32, Interface> = take(object, "INTERFACES")?;
     let mut own = [Address::default(); OWN_ADDRESSES];
     own[0] = Address::mapped(u32::from_ne_bytes(OWN));
-    interfaces.insert(&LOOPBACK, &Interface { local: LOCAL, padding: 0, own }, 0)?;
-    let mut seen: PerCpuHashMap<_, u32, Seen> = take(object, "SEEN")?;
-    let cpus = nr_cpus().map_err(|(_, error)| error)?.get() as usize;
-    seen.insert(&LOOPBACK, PerCpuValues::try_from(vec![Seen::default(); cpus])?, 0)?;
+    let mut interfaces: Array<_, Interface> = take(object, "INTERFACES")?;
+    interfaces.set(LOOPBACK, &Interface { index: LOOPBACK, local: LOCAL, seen: 1, padding: 0, own }, 0)?;
+    let mut indices: Array<_, Indices> = take(object, "INDICES")?;
+    let mut cells = Indices([0; 65_536]);
+    cells.0[LOOPBACK as usize] = LOOPBACK;
+    indices.set(0, &cells, 0)?;
     let mut workloads: Array<_, Workload> = take(object, "WORKLOADS")?;
     workloads.set(LOCAL, &Workload { slots: [[SLOT, 0]; 2], flows: 0 }, 0)?;
     Ok(())
 }
 
-/// A policy entry for each class: the first of the three lookups finds it.
-fn fill_policy(object: &mut Ebpf) -> anyhow::Result<()> {
-    let mut policy: HashMap<_, [u32; 4], u32> = take(object, "POLICY")?;
-    for endpoint in 0..ENDPOINTS {
-        // Slot, class, port table (TCP is 0), number.
-        policy.insert(&[SLOT, class(endpoint), 0, u32::from(ACCEPTED)], &1, 0)?;
-    }
-    Ok(())
-}
+/// The one value of `INDICES`.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Indices([u32; 65_536]);
 
-/// Takes a map; the programs keep it.
-fn take<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> anyhow::Result<M> {
-    let map = object.take_map(name).with_context(|| format!("the object has no map {name}"))?;
-    Ok(M::try_from(map)?)
-}
-
-fn find<'o>(object: &'o mut Ebpf, program: &str) -> anyhow::Result<&'o mut SchedClassifier> {
-    let program = object.program_mut(program).with_context(|| format!("the object has no program {program}"))?;
-    Ok(program.try_into()?)
-}
+// SAFETY: integers: every bit pattern is a value.
+unsafe impl aya::Pod for Indices {}
 
 impl Judge for Peer {
-    fn judge(&mut self, packet: &[u8], repeat: u32, accepts: bool) -> anyhow::Result<Duration> {
-        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
-        let run = find(&mut self.object, self.program)?.test_run(options)?;
-        let accepted = run.return_value != TCX_DROP;
-        ensure!(accepted == (accepts || !self.judges), "{} says {accepted}, wanted {accepts}", self.program);
-        Ok(run.duration)
+    fn set_rules(&mut self, rules: u32) -> anyhow::Result<()> {
+        let Some(tables) = &mut self.tables else { return Ok(()) };
+        let keys = |class: u32| ports(class).map(|port| [SLOT, class, u32::from(port) << 16]);
+        let (before, after) = (CLASS + tables.rules, CLASS + rules);
+        for key in (after..before).flat_map(keys) {
+            tables.policy.remove(&key)?;
+        }
+        for key in (before..after).flat_map(keys) {
+            tables.policy.insert(&key, &1, 0)?;
+        }
+        for endpoint in 0..ENDPOINTS {
+            tables.addresses.insert(FIRST + endpoint, class(endpoint, rules))?;
+        }
+        tables.rules = rules;
+        Ok(())
+    }
+
+    fn program(&self) -> anyhow::Result<&ProgramFd> {
+        let program = self.object.program(self.program).context("it was loaded")?;
+        let program: &SchedClassifier = program.try_into()?;
+        Ok(program.fd()?)
+    }
+
+    fn judges(&self) -> bool {
+        self.program != EMPTY
     }
 }

@@ -53,7 +53,7 @@ impl Attachment {
     }
 
     /// What the programs have to know of it.
-    pub(super) fn entry(&self) -> Result<Interface, Error> {
+    pub(super) fn entry(&self, index: u32) -> Result<Interface, Error> {
         if self.addresses.len() > OWN_ADDRESSES {
             let (interface, wanted) = (self.interface.clone(), self.addresses.len());
             return Err(Error::TooManyAddresses { interface, wanted, limit: OWN_ADDRESSES });
@@ -62,7 +62,7 @@ impl Attachment {
         for (cell, address) in own.iter_mut().zip(&self.addresses) {
             *cell = words(*address);
         }
-        Ok(Interface { local: self.local, padding: 0, own })
+        Ok(Interface { index, local: self.local, seen: 0, padding: 0, own })
     }
 
     pub(super) fn error(&self, what: &'static str, source: io::Error) -> Error {

@@ -1,10 +1,13 @@
 //! Tracked flows: idle ones go.
 use std::{collections::HashMap, os::fd::AsFd as _, time::Duration};
 
-use axle_ebpf_common::policy::{Flow, FlowKey};
-use aya::maps::{HashMap as KernelMap, IterableMap as _, MapData};
+use axle_ebpf_common::policy::{Flow, FlowKey, FlowKey4};
+use aya::{
+    Ebpf, Pod,
+    maps::{HashMap as KernelMap, IterableMap as _, MapData},
+};
 
-use super::{Error, sys};
+use super::{Error, load, sys};
 
 const TCP: u32 = 6;
 
@@ -40,8 +43,8 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    fn of(&self, protocol: u32, flags: u32) -> Duration {
-        let has = |all: u32| flags & all == all;
+    fn of(&self, protocol: u32, flags: u16) -> Duration {
+        let has = |all: u16| flags & all == all;
         if protocol != TCP {
             return if has(Flow::REPLIED) { self.other_answered } else { self.other_single };
         }
@@ -57,8 +60,8 @@ impl Timeouts {
     }
 
     /// Whether a flow has been silent for too long at `now`.
-    fn have_passed(&self, key: &FlowKey, flow: &Flow, now: u64) -> bool {
-        u128::from(now.saturating_sub(flow.seen)) > self.of(key.protocol, flow.flags).as_nanos()
+    fn have_passed(&self, key: &impl Key, flow: &Flow, now: u64) -> bool {
+        u128::from(now.saturating_sub(flow.seen)) > self.of(key.protocol(), flow.flags).as_nanos()
     }
 }
 
@@ -73,18 +76,67 @@ pub struct Collected {
     pub(super) by_interface: HashMap<u32, u64>,
 }
 
-/// Removes the idle flows and counts the others.
-pub(super) fn collect(flows: &mut KernelMap<MapData, FlowKey, Flow>, timeouts: &Timeouts) -> Result<Collected, Error> {
+/// The two tables of tracked flows.
+pub(super) struct Flows {
+    pub(super) flows4: KernelMap<MapData, FlowKey4, Flow>,
+    pub(super) flows6: KernelMap<MapData, FlowKey, Flow>,
+}
+
+impl Flows {
+    pub(super) fn new(object: &mut Ebpf) -> Result<Self, Error> {
+        let [flows4, flows6] = load::FLOWS;
+        Ok(Self { flows4: load::map(object, flows4)?, flows6: load::map(object, flows6)? })
+    }
+
+    /// Removes the idle flows and counts the others.
+    pub(super) fn collect(&mut self, timeouts: &Timeouts) -> Result<Collected, Error> {
+        let mut collected = Collected::default();
+        collect(&mut self.flows4, timeouts, &mut collected)?;
+        collect(&mut self.flows6, timeouts, &mut collected)?;
+        Ok(collected)
+    }
+}
+
+/// What garbage collection reads of a flow's key.
+trait Key: Pod {
+    fn interface(&self) -> u32;
+    fn protocol(&self) -> u32;
+}
+
+impl Key for FlowKey4 {
+    fn interface(&self) -> u32 {
+        self.interface()
+    }
+
+    fn protocol(&self) -> u32 {
+        self.protocol as u32
+    }
+}
+
+impl Key for FlowKey {
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    fn protocol(&self) -> u32 {
+        self.protocol
+    }
+}
+
+fn collect<K: Key>(
+    flows: &mut KernelMap<MapData, K, Flow>,
+    timeouts: &Timeouts,
+    collected: &mut Collected,
+) -> Result<(), Error> {
     let error = |source| Error::Map { map: "FLOWS", source };
     let now = sys::now();
-    let mut collected = Collected::default();
     let mut idle = Vec::new();
-    sys::for_each(flows.map().fd().as_fd(), |key: FlowKey, flow: Flow| {
+    sys::for_each(flows.map().fd().as_fd(), |key: K, flow: Flow| {
         if timeouts.have_passed(&key, &flow, now) {
             idle.push(key);
         } else {
             collected.living += 1;
-            *collected.by_interface.entry(key.interface).or_default() += 1;
+            *collected.by_interface.entry(key.interface()).or_default() += 1;
         }
     })
     .map_err(error)?;
@@ -95,7 +147,7 @@ pub(super) fn collect(flows: &mut KernelMap<MapData, FlowKey, Flow>, timeouts: &
             Err(source) => return Err(error(source)),
         }
     }
-    Ok(collected)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -131,7 +183,7 @@ mod tests {
             (17, Flow::REPLIED, 180),
             (1, 0, 30),
         ] {
-            let flow = Flow { seen: 5 * second, origins: 1, flags };
+            let flow = Flow { seen: 5 * second, tick: 0, origins: 1, flags };
             let end = (5 + seconds) * second;
             assert!(!timeouts.have_passed(&key(protocol), &flow, end), "{protocol} {flags} goes too early");
             assert!(timeouts.have_passed(&key(protocol), &flow, end + 1), "{protocol} {flags} stays too long");

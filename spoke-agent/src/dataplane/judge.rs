@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use axle_core::policy::tables::{Direction, Local};
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{DataPlane, Error, attach::HOOKS, load};
 
@@ -32,11 +32,25 @@ impl DataPlane {
         let index = self.attached.get(&local).ok_or(Error::UnknownWorkload(local))?.index;
         let mut context = [0; SK_BUFF_BYTES];
         context[SK_BUFF_IFINDEX..SK_BUFF_IFINDEX + 4].copy_from_slice(&index.to_ne_bytes());
-        let name = HOOKS.iter().find(|(way, ..)| *way == direction).map_or("", |(_, name, _)| name);
         let options =
             TestRunOptions { data_in: Some(packet), ctx_in: Some(&context), repeat, ..TestRunOptions::default() };
-        let run = load::program(&mut set.object, name)?.test_run(options);
+        let run = load::program(&mut set.object, name(direction))?.test_run(options);
         let run = run.map_err(|error| Error::Load(load::chain(&error)))?;
         Ok(Judged { accepted: run.return_value != TCX_DROP, time: run.duration })
     }
+
+    /// The program in force at the hooks of a direction, for another one to call.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] without tables.
+    pub fn program(&self, direction: Direction) -> Result<&ProgramFd, Error> {
+        let object = &self.set.as_ref().ok_or(Error::NotReady)?.object;
+        let program: Option<&SchedClassifier> =
+            object.program(name(direction)).and_then(|program| program.try_into().ok());
+        program.and_then(|program| program.fd().ok()).ok_or(Error::NotReady)
+    }
+}
+
+fn name(direction: Direction) -> &'static str {
+    HOOKS.iter().find(|(way, ..)| *way == direction).map_or("", |(_, name, _)| name)
 }

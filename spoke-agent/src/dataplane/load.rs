@@ -17,8 +17,15 @@ use super::{
 /// The programs of the packet path, as `build.rs` built them.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-policy"));
 
-/// Maps that outlive the agent, with what they hold when the settings have a say in it.
-pub(super) const PINNED: [&str; 7] = ["FLOWS", "FRAGMENTS", "COUNTERS", "SEEN", "ADOPTIONS", "EVENTS", "BYPASS"];
+/// Tracked flows, by family.
+pub(super) const FLOWS: [&str; 2] = ["FLOWS4", "FLOWS6"];
+/// What interfaces' hooks have seen, in its second layout.
+pub(super) const SEEN: &str = "SEEN_2";
+/// Maps that outlive the agent.
+pub(super) const PINNED: [&str; 8] =
+    [FLOWS[0], FLOWS[1], "FRAGMENTS", "COUNTERS", SEEN, "ADOPTIONS", "EVENTS", "BYPASS"];
+/// Former layouts of them, which no program of this version reads.
+const FORMER: [&str; 2] = ["FLOWS", "SEEN"];
 
 /// Datagrams of which fragments may be under way at once.
 const FRAGMENTS: u32 = 8_192;
@@ -26,12 +33,12 @@ const FRAGMENTS: u32 = 8_192;
 /// Loads the programs with a set of tables of their own. The result tells whether the tracked flows are new ones too.
 pub(super) fn load(settings: &Settings, pins: &Pins) -> Result<(Ebpf, bool), Error> {
     let sizes = sizes(settings);
-    let mut fresh_flows = true;
+    let mut kept = Vec::new();
     for name in PINNED {
         let path = pins.map(name);
         let wanted = sizes.iter().find(|(map, _)| *map == name).map(|(_, entries)| *entries);
         match MapData::from_pin(&path).map(|map| map.info().map(|info| info.max_entries())) {
-            Ok(Ok(entries)) if wanted.is_none_or(|wanted| wanted == entries) => fresh_flows &= name != "FLOWS",
+            Ok(Ok(entries)) if wanted.is_none_or(|wanted| wanted == entries) => kept.push(name),
             Ok(_) => {
                 tracing::warn!(map.name = name, "its size has changed: what it holds is left behind");
                 pins::remove(&path)?;
@@ -48,7 +55,16 @@ pub(super) fn load(settings: &Settings, pins: &Pins) -> Result<(Ebpf, bool), Err
         loader.map_pin_path(name, path);
     }
     let object = loader.load(PROGRAMS).map_err(|error| Error::Load(chain(&error)))?;
-    Ok((object, fresh_flows))
+    Ok((object, FLOWS.iter().any(|name| !kept.contains(name))))
+}
+
+/// Removes the pins of former layouts. Programs that are still at a hook keep what they use.
+pub(super) fn remove_former(pins: &Pins) {
+    for name in FORMER {
+        if let Err(error) = pins::remove(&pins.map(name)) {
+            tracing::warn!(map.name = name, %error, "a map of a former version stays pinned");
+        }
+    }
 }
 
 fn sizes(settings: &Settings) -> Vec<(&'static str, u32)> {
@@ -67,10 +83,13 @@ fn sizes(settings: &Settings) -> Vec<(&'static str, u32)> {
         ("BLOCKS", limits.blocks),
         ("ROWS", limits.rows),
         ("WORKLOADS", limits.locals),
-        ("INTERFACES", interfaces),
-        ("FLOWS", settings.flows),
+        // One is nobody's; of the cells, one more is there for what changes.
+        ("INTERFACES", interfaces + 2),
+        ("STRAYS", interfaces),
+        (FLOWS[0], settings.flows),
+        (FLOWS[1], settings.flows),
         ("FRAGMENTS", FRAGMENTS),
-        ("SEEN", interfaces),
+        (SEEN, interfaces + 1),
         ("ADOPTIONS", interfaces),
         ("EVENTS", settings.event_bytes),
     ]

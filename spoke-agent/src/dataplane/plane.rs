@@ -6,11 +6,9 @@ use std::{
 };
 
 use axle_core::policy::tables::{Direction, Limits, Local, Plan, Write};
-use axle_ebpf_common::policy::{Flow, FlowKey, Seen};
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, PerCpuHashMap, PerCpuValues},
-    util::nr_cpus,
+    maps::{HashMap, MapData},
 };
 
 use super::{
@@ -18,7 +16,9 @@ use super::{
     attach::{HOOKS, hold, link_index, link_name},
     capacity::check,
     error::kernel,
-    flows, load, offline,
+    flows::Flows,
+    interfaces::Interfaces,
+    load, offline,
     pins::{self, Pins},
     sys,
     tables::Tables,
@@ -42,8 +42,8 @@ pub struct DataPlane {
 pub(super) struct Set {
     pub(super) object: Ebpf,
     pub(super) tables: Tables,
-    pub(super) flows: HashMap<MapData, FlowKey, Flow>,
-    pub(super) seen: PerCpuHashMap<MapData, u32, Seen>,
+    pub(super) flows: Flows,
+    pub(super) interfaces: Interfaces,
     adoptions: HashMap<MapData, u32, u64>,
 }
 
@@ -103,7 +103,7 @@ impl DataPlane {
         check(&set.tables, plan, &self.settings.limits)?;
         write_all(&mut set.tables, &plan.writes, &mut self.gate)?;
         write_all(&mut set.tables, &plan.settle, &mut self.gate)?;
-        let living = flows::collect(&mut set.flows, &self.settings.timeouts)?;
+        let living = set.flows.collect(&self.settings.timeouts)?;
         let held = self.held()?;
         // From here on hooks are switched: whatever else happens, this is the set in force.
         let mut attached = BTreeMap::new();
@@ -127,6 +127,7 @@ impl DataPlane {
             }
         }
         (self.set, self.attached, self.pending) = (Some(set), attached, Pending::default());
+        load::remove_former(&self.pins);
         Ok(failed)
     }
 
@@ -137,9 +138,10 @@ impl DataPlane {
     /// [`Error::Pins`] if a link cannot be removed.
     pub fn release(&mut self, wanted: &[Attachment]) -> Result<(), Error> {
         let wanted: BTreeSet<u32> = wanted.iter().filter_map(|attachment| attachment.index().ok()).collect();
-        let held = self.held()?;
+        let mut known = self.held()?;
         let set = self.set.as_mut().ok_or(Error::NotReady)?;
-        held.difference(&wanted).try_for_each(|index| set.detach(&self.pins, *index))
+        known.extend(set.interfaces.known());
+        known.difference(&wanted).try_for_each(|index| set.detach(&self.pins, *index))
     }
 
     /// Indices of the interfaces at which hooks are held.
@@ -250,7 +252,7 @@ impl DataPlane {
     /// [`Error::Map`] if the table of flows cannot be read or written.
     pub fn collect(&mut self) -> Result<Collected, Error> {
         let set = self.set.as_mut().ok_or(Error::NotReady)?;
-        let collected = flows::collect(&mut set.flows, &self.settings.timeouts)?;
+        let collected = set.flows.collect(&self.settings.timeouts)?;
         for (local, workload) in &self.attached {
             if let Some(count) = set.tables.flows(*local) {
                 count.store(collected.by_interface.get(&workload.index).copied().unwrap_or(0), Release);
@@ -283,25 +285,19 @@ impl Set {
             load::program(&mut object, name)?;
         }
         let tables = Tables::new(&mut object, settings)?;
-        let (flows, seen) = (load::map(&mut object, "FLOWS")?, load::map(&mut object, "SEEN")?);
+        let interfaces = Interfaces::new(&mut object)?;
+        let flows = Flows::new(&mut object)?;
         let adoptions = load::map(&mut object, "ADOPTIONS")?;
-        Ok((Self { object, tables, flows, seen, adoptions }, fresh_flows))
+        Ok((Self { object, tables, interfaces, flows, adoptions }, fresh_flows))
     }
 
     /// Makes both hooks of an interface judge for a workload. `is_known`: its flows have been tracked before.
     fn attach(&mut self, pins: &Pins, attachment: &Attachment, index: u32, is_known: bool) -> Result<(), Error> {
-        let entry = attachment.entry()?;
-        let written = |map| move |error| Error::Map { map, source: kernel(error) };
-        self.tables.interfaces.insert(&index, &entry, 0).map_err(written("INTERFACES"))?;
-        if self.seen.get(&index, 0).is_err() {
-            let cpus = nr_cpus().map_err(|(_, source)| Error::Map { map: "SEEN", source })?;
-            let zero = PerCpuValues::try_from(vec![Seen::default(); cpus.get() as usize]);
-            let zero = zero.map_err(|source| Error::Map { map: "SEEN", source })?;
-            self.seen.insert(&index, zero, 0).map_err(written("SEEN"))?;
-        }
+        self.interfaces.put(attachment.entry(index)?)?;
         if !is_known && !attachment.adopt.is_zero() {
             let until = sys::now() + attachment.adopt.as_nanos() as u64;
-            self.adoptions.insert(&index, &until, 0).map_err(written("ADOPTIONS"))?;
+            let result = self.adoptions.insert(&index, &until, 0);
+            result.map_err(|error| Error::Map { map: "ADOPTIONS", source: kernel(error) })?;
         }
         for (direction, program, hook) in HOOKS {
             let program = load::program(&mut self.object, program)?;
@@ -314,19 +310,11 @@ impl Set {
         for (direction, ..) in HOOKS {
             pins::remove_link(&pins.link(&link_name(index, direction)))?;
         }
-        for (map, result) in [
-            ("INTERFACES", self.tables.interfaces.remove(&index)),
-            ("SEEN", self.seen.remove(&index)),
-            ("ADOPTIONS", self.adoptions.remove(&index)),
-        ] {
-            match result.map_err(kernel) {
-                Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
-                    return Err(Error::Map { map, source: error });
-                }
-                _ => {}
-            }
+        self.interfaces.remove(index)?;
+        match self.adoptions.remove(&index).map_err(kernel) {
+            Err(source) if source.raw_os_error() != Some(libc::ENOENT) => Err(Error::Map { map: "ADOPTIONS", source }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use axle_core::policy::tables::{Limits, MAX_CLASSES, ROW_PORT_CLASSES};
 use super::Timeouts;
 
 /// Where a data plane keeps its pins and how much it holds. Memory is taken when tables are made: with the defaults
-/// about 100 MiB, and half of that once more for a moment at a restart.
+/// about 130 MiB, and half of that once more for a moment at a restart.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The pin directory, on a BPF file system. It is made if its parent is there.
@@ -14,7 +14,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Blocks of 256 IPv4 addresses (/24) that have entries, at most.
     pub blocks4: u32,
-    /// Tracked flows.
+    /// Tracked flows, of each family.
     pub flows: u32,
     /// Of these, how many one workload may have.
     pub flow_share: u32,

@@ -2,8 +2,8 @@
 use std::{path::Path, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use axle_core::policy::tables::{Direction, Local};
-use axle_ebpf_common::policy::{Counter, EGRESS, INGRESS, Outcome, Seen};
-use aya::maps::{Map, PerCpuArray, PerCpuValues};
+use axle_ebpf_common::policy::{Counter, EGRESS, INGRESS, Outcome};
+use aya::maps::{Map, PerCpuArray};
 
 use super::{DataPlane, Error, error::kernel, load, pins, sys};
 
@@ -73,8 +73,7 @@ impl DataPlane {
         let set = self.set.as_ref().ok_or(Error::NotReady)?;
         let mut workloads = Vec::with_capacity(self.attached.len());
         for (local, workload) in &self.attached {
-            let seen = set.seen.get(&workload.index, 0);
-            let seen = sum(&seen.map_err(|error| Error::Map { map: "SEEN", source: kernel(error) })?);
+            let seen = set.interfaces.seen(workload.index)?;
             let (sent, received) = (usize::from(EGRESS), usize::from(INGRESS));
             workloads.push(WorkloadStatus {
                 local: *local,
@@ -91,13 +90,6 @@ impl DataPlane {
         let bypass = bypass_left(self.pins.path())?;
         Ok(Status { workloads, tallies, events_suppressed, events_lost, bypass })
     }
-}
-
-fn sum(cpus: &PerCpuValues<Seen>) -> Seen {
-    cpus.iter().fold(Seen::default(), |sum, cpu| Seen {
-        packets: std::array::from_fn(|way| sum.packets[way] + cpu.packets[way]),
-        denied: std::array::from_fn(|way| sum.denied[way] + cpu.denied[way]),
-    })
 }
 
 /// Packets by outcome; events suppressed; events lost.

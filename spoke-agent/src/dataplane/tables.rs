@@ -10,7 +10,7 @@ use std::{
 };
 
 use axle_core::policy::tables::{BLOCK_ACCEPT, Class, ROW_ACCEPT, SLOT_ACCEPT, Write};
-use axle_ebpf_common::policy::{Address, BLOCK_CELLS, EVENT_WINDOW_SHIFT, Interface, ROW_WORDS, SLOT_BLOCKS};
+use axle_ebpf_common::policy::{Address, BLOCK_CELLS, EVENT_WINDOW_SHIFT, ROW_WORDS, SLOT_BLOCKS};
 use aya::{
     Ebpf,
     maps::{HashMap, LpmTrie, MapData, MapError, lpm_trie::Key},
@@ -49,7 +49,6 @@ pub(super) struct Tables {
     pub(super) blocks: Mapped<AtomicU32>,
     pub(super) rows: Mapped<AtomicU64>,
     pub(super) workloads: Mapped<AtomicU64>,
-    pub(super) interfaces: HashMap<MapData, u32, Interface>,
 }
 
 /// A map of the kernel's and how many entries it has.
@@ -122,7 +121,6 @@ impl Tables {
             blocks: load::mapped(object, "BLOCKS")?,
             rows: load::mapped(object, "ROWS")?,
             workloads: load::mapped(object, "WORKLOADS")?,
-            interfaces: load::map(object, "INTERFACES")?,
         };
         fill(&tables.rows, ROW_ACCEPT, ROW_WORDS, |cell| cell.store(u64::MAX, Relaxed));
         fill(&tables.blocks, BLOCK_ACCEPT, BLOCK_CELLS, |cell| cell.store(ROW_ACCEPT, Relaxed));

@@ -1,6 +1,7 @@
 //! The shipped programs, run by the kernel over made packets. They need root.
 mod flows;
 mod headers;
+mod interfaces;
 mod model;
 mod packet;
 mod plans;

@@ -103,14 +103,20 @@ pub struct Budget {
     pub window: u64,
     /// Events sent in it.
     pub used: u64,
+    /// The last jiffy in which nothing was left; no more is asked in that one.
+    pub spent: u64,
 }
 
-/// A workload's interface, by the index of its host side.
+/// A workload's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Interface {
+    /// Index of its host side; 0 in a cell that is nobody's.
+    pub index: u32,
     /// The workload's number in the tables.
     pub local: u32,
+    /// Its cell of `SEEN`.
+    pub seen: u32,
     /// Zero.
     pub padding: u32,
     /// The addresses it may send from; the unspecified address means none.
@@ -147,30 +153,65 @@ pub struct FlowKey {
     pub family: u32,
 }
 
+/// The key of a flow over IPv4, in half the room. In words: the kernel reads it so, and what was written by halves just
+/// before would have to wait for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey4 {
+    /// The bytes of the workload's address, then those of the other end's.
+    pub addresses: u64,
+    /// Index of the workload's interface, its port, and the other end's.
+    pub ports: u64,
+    /// IP protocol number.
+    pub protocol: u64,
+}
+
+impl FlowKey4 {
+    /// Index of the workload's interface.
+    #[must_use]
+    pub const fn interface(&self) -> u32 {
+        self.ports as u32
+    }
+}
+
+impl From<&FlowKey> for FlowKey4 {
+    #[inline(always)]
+    fn from(key: &FlowKey) -> Self {
+        Self {
+            addresses: key.own.low >> 32 | key.peer.low >> 32 << 32,
+            ports: u64::from(key.interface) | u64::from(key.own_port) << 32 | u64::from(key.peer_port) << 48,
+            protocol: u64::from(key.protocol),
+        }
+    }
+}
+
 /// What is known of a tracked flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
-    /// When the last packet was seen (monotonic, ns, to a second).
+    /// When the last packet was seen (monotonic, ns), to a [`Self::tick`].
     pub seen: u64,
+    /// In which tick of the programs' coarse clock that was. A tick lasts 256 of the kernel's jiffies: from a quarter of a
+    /// second to three, a second as most kernels are built.
+    pub tick: u32,
     /// Bit [`INGRESS`] or [`EGRESS`]: in which direction it began. Both, if it was adopted and that cannot be known:
     /// then the policy of either direction can cut it.
-    pub origins: u32,
+    pub origins: u16,
     /// `Flow::REPLIED` and so on.
-    pub flags: u32,
+    pub flags: u16,
 }
 
 impl Flow {
     /// A packet against the direction in which it began was seen.
-    pub const REPLIED: u32 = 1;
+    pub const REPLIED: u16 = 1;
     /// After that, one with the direction was seen.
-    pub const CONFIRMED: u32 = 2;
+    pub const CONFIRMED: u16 = 2;
     /// TCP: FIN with the direction.
-    pub const FIN_FORWARD: u32 = 4;
+    pub const FIN_FORWARD: u16 = 4;
     /// TCP: FIN against it.
-    pub const FIN_REPLY: u32 = 8;
+    pub const FIN_REPLY: u16 = 8;
     /// TCP: the last packet was a RST.
-    pub const RESET: u32 = 16;
+    pub const RESET: u16 = 16;
 }
 
 /// Identifies the fragments of one datagram.
@@ -219,6 +260,8 @@ pub struct Seen {
     pub packets: [u64; 2],
     /// Of these, denied.
     pub denied: [u64; 2],
+    /// Index of the interface, on every CPU; 0 while the cell is nobody's. So the next agent finds it again.
+    pub interface: u64,
 }
 
 /// A verdict, as the ring buffer carries it.
@@ -271,9 +314,10 @@ pub struct Event {
 
 const _: () = {
     assert!(size_of::<Control>() == 16);
-    assert!(size_of::<Interface>() == 136);
+    assert!(size_of::<Interface>() == 144);
     assert!(size_of::<Workload>() == 24);
     assert!(size_of::<FlowKey>() == 48);
+    assert!(size_of::<FlowKey4>() == 24);
     assert!(size_of::<Flow>() == 16);
     assert!(size_of::<FragmentKey>() == 48);
     assert!(size_of::<Event>() == 80);
@@ -282,7 +326,7 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        Address, Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload,
+        Address, Budget, Control, Counter, Event, Flow, FlowKey, FlowKey4, FragmentKey, Head, Interface, Seen, Workload,
     };
 
     macro_rules! pod {
@@ -291,5 +335,19 @@ mod pod {
             unsafe impl aya::Pod for $of {}
         )* };
     }
-    pod!(Address, Budget, Control, Counter, Event, Flow, FlowKey, FragmentKey, Head, Interface, Seen, Workload);
+    pod!(
+        Address,
+        Budget,
+        Control,
+        Counter,
+        Event,
+        Flow,
+        FlowKey,
+        FlowKey4,
+        FragmentKey,
+        Head,
+        Interface,
+        Seen,
+        Workload
+    );
 }

@@ -3,6 +3,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+#[path = "../policy/clock.rs"]
+mod clock;
 #[path = "../policy/flows.rs"]
 mod flows;
 #[path = "../policy/fragments.rs"]
@@ -28,6 +30,8 @@ use aya_ebpf::{
     programs::TcContext,
 };
 
+const TCX_DROP: i32 = 2;
+
 #[map]
 pub static ADDRESSES: LpmTrie<u32, u32> = LpmTrie::with_max_entries(2, 0);
 
@@ -40,6 +44,9 @@ pub fn class4(address: u32) -> u32 {
 /// Judges what reaches the workload.
 #[classifier]
 pub fn axle_ingress(context: TcContext) -> i32 {
+    if !tables::knows_destination(&context) {
+        return TCX_DROP;
+    }
     judge::packet(&context, INGRESS)
 }
 

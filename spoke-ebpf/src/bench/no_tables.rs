@@ -15,6 +15,16 @@ pub fn class(family: u8, _: &Address) -> u32 {
 }
 
 #[inline(always)]
+pub fn class4(_: u32) -> u32 {
+    4
+}
+
+#[inline(always)]
+pub fn class6(_: &Address) -> u32 {
+    6
+}
+
+#[inline(always)]
 pub fn ask(workload: &Workload, generation: u32, origin: u8, class: u32, _: u32, number: u16) -> Answer {
     let slot = workload.slots[(generation & 1) as usize][(origin & 1) as usize];
     Answer { accepted: class != 0 && number == 80, slot, port_class: 0 }

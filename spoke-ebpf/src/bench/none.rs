@@ -3,6 +3,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+#[path = "../policy/clock.rs"]
+mod clock;
 #[path = "../policy/flows.rs"]
 mod flows;
 #[path = "../policy/fragments.rs"]

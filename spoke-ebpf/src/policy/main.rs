@@ -7,6 +7,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod clock;
 mod flows;
 mod fragments;
 mod judge;

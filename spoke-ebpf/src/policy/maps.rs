@@ -1,12 +1,12 @@
 //! The maps. The agent sets the sizes when it loads them and maps those that are `MMAPABLE` into its memory.
 use axle_ebpf_common::policy::{
-    Address, BLOCK_CELLS, Budget, Control, Counter, Flow, FlowKey, FragmentKey, Head, Interface, Outcome, PORT_TABLES,
-    ROW_WORDS, SLOT_BLOCKS, Seen, Workload,
+    Address, BLOCK_CELLS, Budget, Control, Counter, Flow, FlowKey, FlowKey4, FragmentKey, Head, Interface, Outcome,
+    PORT_TABLES, ROW_WORDS, SLOT_BLOCKS, Seen, Workload,
 };
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 
 const MMAPABLE: u32 = BPF_F_MMAPABLE;
@@ -42,8 +42,15 @@ pub static BLOCKS: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_
 pub static ROWS: Array<[u64; ROW_WORDS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
 #[map]
 pub static WORKLOADS: Array<Workload> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
+/// The low 16 bits of an interface's index lead to its cell of `INTERFACES`, 0 for none.
 #[map]
-pub static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+pub static INDICES: Array<[u32; 65536]> = Array::with_max_entries(1, MMAPABLE);
+/// The same by the whole index, for those whose low 16 bits are those of another one.
+#[map]
+pub static STRAYS: HashMap<u32, u32> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+/// A cell does not change while anything leads to it.
+#[map]
+pub static INTERFACES: Array<Interface> = Array::with_max_entries(SIZED_BY_AGENT, 0);
 #[map]
 pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
 
@@ -51,18 +58,20 @@ pub static BUDGETS: PerCpuArray<Budget> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
-// These are pinned and outlive the agent.
+// These are pinned and outlive the agent. One whose layout has changed gets a new number in its name.
 
-/// Preallocated: when it is full, new flows are refused and no living one is lost.
+/// Preallocated: when one is full, new flows are refused and no living one is lost.
 #[map]
-pub static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+pub static FLOWS4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map]
+pub static FLOWS6: HashMap<FlowKey, Flow> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);
 /// Least recently used ones go: a datagram lives for a moment.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Head> = LruHashMap::with_max_entries(SIZED_BY_AGENT, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(Outcome::CELLS, 0);
-#[map]
-pub static SEEN: PerCpuHashMap<u32, Seen> = PerCpuHashMap::with_max_entries(SIZED_BY_AGENT, 0);
+#[map(name = "SEEN_2")]
+pub static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(SIZED_BY_AGENT, 0);
 /// Interfaces whose connections are being adopted, and until when (monotonic, ns).
 #[map]
 pub static ADOPTIONS: HashMap<u32, u64> = HashMap::with_max_entries(SIZED_BY_AGENT, 0);

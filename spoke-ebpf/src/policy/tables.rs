@@ -21,8 +21,9 @@ pub fn class(family: u8, address: &Address) -> u32 {
     if family == 4 { class4(address.ipv4()) } else { class6(address) }
 }
 
+/// The class of an IPv4 address, of which a packet has these bytes.
 #[inline(always)]
-fn class4(address: u32) -> u32 {
+pub fn class4(address: u32) -> u32 {
     let host = u32::from_be(address);
     if let Some(class) = entry4(host)
         && class != 0
@@ -45,8 +46,9 @@ fn entry4(host: u32) -> Option<u32> {
     Some(L3.get(third)?[host as u8 as usize])
 }
 
+/// The class of an IPv6 address.
 #[inline(always)]
-fn class6(address: &Address) -> u32 {
+pub fn class6(address: &Address) -> u32 {
     // SAFETY: a class is one word; at worst it is the class of an address that was just removed.
     if let Some(class) = unsafe { ADDRESSES6.get(address) } {
         return *class;

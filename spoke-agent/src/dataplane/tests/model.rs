@@ -2,6 +2,8 @@
 use std::{cell::Cell, net::IpAddr};
 
 use axle_core::policy::tables::{Direction, PortTable, RowBits, Tables, Write};
+use axle_ebpf_common::policy::Flow;
+use aya::maps::{HashMap, MapData};
 use ipnet::IpNet;
 use proptest::{
     collection::vec,
@@ -140,9 +142,13 @@ fn begin() -> Vec<Write> {
 
 /// Forgets all flows: these tests are about the tables.
 fn forget(plane: &mut DataPlane) {
+    fn clear<K: aya::Pod>(flows: &mut HashMap<MapData, K, Flow>) {
+        let keys: Vec<_> = flows.keys().filter_map(Result::ok).collect();
+        keys.iter().for_each(|key| flows.remove(key).expect("a flow"));
+    }
     let flows = &mut plane.set.as_mut().expect("tables").flows;
-    let keys: Vec<_> = flows.keys().filter_map(Result::ok).collect();
-    keys.iter().for_each(|key| flows.remove(key).expect("a flow"));
+    clear(&mut flows.flows4);
+    clear(&mut flows.flows6);
 }
 
 fn check(plane: &mut DataPlane, model: &Tables, probes: &[Probe]) -> Result<usize, TestCaseError> {
