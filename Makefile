@@ -31,7 +31,7 @@ test: ## All tests, on a real kernel and real databases
 	cargo build --workspace --all-targets
 	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run --workspace
 
-bench: ## The headline measures: a table, and target/bench/results.json
+bench: ## The headline measures: a table, target/bench/results.json and pictures beside it
 	@scripts/setup build
 	cargo build --release -p axle-benches
 	$(SUDO) $(TARGET)/release/axle-bench $(BENCH)

@@ -3,6 +3,7 @@
 //! To add one: write a module with a `pub fn run() -> anyhow::Result<Vec<Row>>` and list it in [`BENCHES`].
 pub mod compile;
 pub mod fanout;
+pub mod picture;
 pub mod report;
 pub mod verdict;
 

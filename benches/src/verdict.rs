@@ -6,6 +6,7 @@
 //! then the policy map is probed with the class and without it, and a third time if neither is there. Parsing, tracked
 //! flows and counters are the shipped ones, so the whole path says how much of a packet's cost the tables are.
 mod peer;
+mod rules;
 mod side;
 mod world;
 
@@ -74,6 +75,8 @@ fn measure() -> anyhow::Result<Vec<Row>> {
     for case in &CASES {
         rows.extend(compare(case.name, &rounds(&mut sides, case, ROUNDS)?)?);
     }
+    let [empty, _, ours, hash, _] = sides;
+    rows.extend(rules::measure([empty, ours, hash])?);
     Ok(rows)
 }
 
