@@ -94,7 +94,9 @@ impl Journal {
         }
         let bytes = frame(entry)?;
         if let Err(error) = self.entries.write_all(&bytes) {
-            self.broken = self.entries.set_len(self.length).is_err();
+            // Later entries would not join.
+            self.broken = true;
+            let _ = self.entries.set_len(self.length);
             return Err(disk::at(&self.directory.join("entries"), &error));
         }
         self.length += bytes.len() as u64;

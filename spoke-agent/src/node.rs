@@ -112,8 +112,9 @@ impl Node {
         let plane = open_plane(&setup.pins).await?;
         let translating =
             Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
-        let (enforcer, damage) = Enforcer::new(place.clone(), plane, translating, &state.held_back())?;
-        damage.iter().for_each(|damage| tracing::error!(%damage, "the policies held back"));
+        let (enforcer, damage) =
+            Enforcer::new(place.clone(), plane, translating, &state.held_back(), &state.in_force())?;
+        damage.iter().for_each(|damage| tracing::error!(%damage, "the policies in force"));
         let (queue, flow_source) = flow_queue::queue();
         let (events_sender, events) = oneshot::channel();
         let attributor = Attributor::new(place, queue.clone());

@@ -125,6 +125,12 @@ impl StateDirectory {
         self.root.join("node/held-back")
     }
 
+    /// Policies that this node enforces.
+    #[must_use]
+    pub fn in_force(&self) -> PathBuf {
+        self.root.join("node/in-force")
+    }
+
     /// The interfaces of this machine's workloads.
     #[must_use]
     pub fn interfaces(&self) -> PathBuf {

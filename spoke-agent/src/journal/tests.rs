@@ -35,6 +35,32 @@ fn a_kill_between_state_and_entries_keeps_both() {
     assert_eq!(found.entries, [b"one".to_vec()]);
 }
 
+/// A file that takes nothing more, and lets itself be cut: a full disk.
+fn full() -> File {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a new descriptor, that nobody else has.
+    unsafe {
+        let memory = libc::memfd_create(c"full".as_ptr(), libc::MFD_ALLOW_SEALING);
+        assert_eq!(libc::fcntl(memory, libc::F_ADD_SEALS, libc::F_SEAL_GROW), 0);
+        File::from_raw_fd(memory)
+    }
+}
+
+#[test]
+fn after_an_entry_that_was_lost_none_is_taken_before_a_new_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(directory.path()).unwrap();
+    let room = std::mem::replace(&mut journal.entries, full());
+    journal.append(b"lost").unwrap_err();
+    journal.entries = room;
+    assert!(journal.append(b"later").is_err() && journal.wants_compacting());
+    journal.compact(b"with both").unwrap();
+    journal.append(b"next").unwrap();
+    drop(journal);
+    let (_, found) = Journal::open(directory.path()).unwrap();
+    assert_eq!((found.state, found.entries), (Some(b"with both".to_vec()), vec![b"next".to_vec()]));
+}
+
 #[test]
 fn a_damaged_state_takes_its_entries_with_it() {
     let directory = tempfile::tempdir().unwrap();

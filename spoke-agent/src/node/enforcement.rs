@@ -3,6 +3,7 @@
 mod attaching;
 mod enforcer;
 mod held;
+mod in_force;
 mod policies;
 mod report;
 mod thread;

@@ -38,6 +38,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// How often the kernel's tables are read back.
 const VERIFY_EVERY: Duration = Duration::from_secs(300);
 
+/// Why a policy is held back that could be read.
+const UNREADABLE: &str = "its revision has policies that this version cannot read";
+
 /// See the module.
 pub struct Enforcer {
     place: Place,
@@ -62,7 +65,8 @@ pub struct Enforcer {
 }
 
 impl Enforcer {
-    /// An enforcer that leaves the kernel alone until [`Enforcer::begin`]. What was refused before is kept at `held`.
+    /// An enforcer that leaves the kernel alone until [`Enforcer::begin`]. What was refused before is kept at `held`, what
+    /// was in force in `in_force`; also what is wrong with these.
     ///
     /// # Errors
     /// If that cannot be read.
@@ -71,8 +75,9 @@ impl Enforcer {
         plane: DataPlane,
         translating: Translating,
         held: &Path,
-    ) -> std::io::Result<(Self, Option<String>)> {
-        let (policies, damage) = Policies::open(held)?;
+        in_force: &Path,
+    ) -> std::io::Result<(Self, Vec<String>)> {
+        let (policies, damage) = Policies::open(held, in_force)?;
         let enforcer = Self {
             compiler: new_compiler(&place, plane.limits()),
             place,
@@ -95,7 +100,8 @@ impl Enforcer {
         Ok((enforcer, damage))
     }
 
-    /// Takes the first complete state. Policies that were refused before stay as they were, then the newer ones are tried.
+    /// Takes the first complete state. The policies are those that were in force before a restart, with what the log has
+    /// instead, as one revision; what was refused before is tried when the kernel has these.
     pub fn begin(&mut self, objects: Vec<Object>, origin: Position, refused: &[Refusal]) {
         let (policies, others): (Vec<Object>, Vec<Object>) =
             objects.into_iter().partition(|object| object.key.kind == Kind::Policy);
@@ -103,14 +109,19 @@ impl Enforcer {
         self.note_endpoints(&others);
         let outcome = self.compiler.update(&others);
         self.note_shortage(&outcome);
-        let policies = self.policies.begin(policies);
-        self.load_policies(&policies.into_iter().map(Change::Put).collect::<Vec<_>>());
-        self.policies.hold_unreadable(refused);
-        self.reached = Some(origin);
         self.broken = Some("the tables are not built yet".into());
+        let (before, newer) = self.policies.begin(policies);
+        self.load_policies(&before);
+        let refused_before = self.policies.refused_before();
+        if self.policies.hold_unreadable(refused) {
+            self.policies.hold_all(&newer, code::UNKNOWN_FEATURE, UNREADABLE);
+        } else {
+            self.carry_out(&newer, &newer);
+        }
+        self.reached = Some(origin);
         self.mend();
         self.translating.begin(&others);
-        for change in self.policies.refused_before() {
+        for change in refused_before {
             self.carry_out(std::slice::from_ref(&change), std::slice::from_ref(&change));
         }
         self.policies.store();
@@ -135,8 +146,7 @@ impl Enforcer {
             revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
         let moved = self.note_endpoints(&others);
         if self.policies.hold_unreadable(&revision.refused) {
-            let why = "its revision has policies that this version cannot read";
-            self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, why);
+            self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, UNREADABLE);
             self.carry_out(&others, &[]);
         } else {
             let released = if revision.whole { self.policies.readable_but(&revision.refused) } else { Vec::new() };

@@ -1,5 +1,8 @@
 //! Which version of each policy is in force, and what the log has where that is something else.
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use axle_core::{
     log::Change,
@@ -11,6 +14,7 @@ use axle_core::{
 use super::{
     enforcer::is_refused,
     held::{Held, HeldBack},
+    in_force::InForce,
 };
 
 /// See the module.
@@ -21,32 +25,51 @@ pub(super) struct Policies {
     /// What the log has and is not in force: a newer version, or none.
     wanted: BTreeMap<Key, Option<Object>>,
     held: HeldBack,
+    /// What was in force before a restart, until [`begin`](Self::begin).
+    before: Option<BTreeMap<Key, Object>>,
+    kept: InForce,
+    /// Why a restart would forget some of it.
+    pub(super) trouble: Option<String>,
 }
 
 impl Policies {
-    /// What was refused before is kept at `path`.
-    pub(super) fn open(path: &Path) -> std::io::Result<(Self, Option<String>)> {
-        let (held, damage) = HeldBack::open(path)?;
-        Ok((Self { in_force: BTreeMap::new(), wanted: BTreeMap::new(), held }, damage))
+    /// What was refused before is kept at `held`, what was in force in `in_force`. Also what is wrong with these.
+    pub(super) fn open(held: &Path, in_force: &Path) -> std::io::Result<(Self, Vec<String>)> {
+        let (held, damage) = HeldBack::open(held)?;
+        let (kept, before, mut more) = InForce::open(in_force)?;
+        more.extend(damage);
+        let (in_force, wanted, trouble) = (BTreeMap::new(), BTreeMap::new(), None);
+        Ok((Self { in_force, wanted, held, before, kept, trouble }, more))
     }
 
-    /// Of the log's policies, the versions to begin with: those that were in force before a restart.
-    pub(super) fn begin(&mut self, mut policies: Vec<Object>) -> Vec<Object> {
-        let mut settled = Vec::new();
-        for (key, held) in &self.held.by_key {
-            let at = policies.iter().position(|policy| policy.key == *key);
-            let newer = at.map(|at| policies.swap_remove(at));
-            policies.extend(held.in_force.clone());
-            if newer != held.in_force {
-                self.wanted.insert(key.clone(), newer);
-            } else if !is_unreadable(&held.refusal) {
-                settled.push(key.clone());
+    /// Given the log's policies: the versions that were in force before a restart, and what the log has instead, but for
+    /// what was refused before.
+    pub(super) fn begin(&mut self, policies: Vec<Object>) -> (Vec<Change>, Vec<Change>) {
+        let log: BTreeMap<Key, Object> = policies.into_iter().map(|policy| (policy.key.clone(), policy)).collect();
+        let before = self.before.take().unwrap_or_else(|| {
+            let mut before = log.clone();
+            for (key, held) in &self.held.by_key {
+                before.remove(key);
+                before.extend(held.in_force.clone().map(|policy| (key.clone(), policy)));
+            }
+            before
+        });
+        let keys: BTreeSet<Key> = log.keys().chain(before.keys()).chain(self.held.by_key.keys()).cloned().collect();
+        let mut newer = Vec::new();
+        for key in keys {
+            let (new, old) = (log.get(&key), before.get(&key));
+            let held = self.held.by_key.get(&key);
+            if new == old {
+                if held.is_some_and(|held| !is_unreadable(&held.refusal)) {
+                    self.held.by_key.remove(&key);
+                }
+            } else if held.is_some() {
+                self.wanted.insert(key, new.cloned());
+            } else {
+                newer.extend(change(&key, new, old));
             }
         }
-        for key in settled {
-            self.held.by_key.remove(&key);
-        }
-        policies
+        (before.into_values().map(Change::Put).collect(), newer)
     }
 
     /// The compiler has these versions; newer ones may be wanted.
@@ -54,12 +77,12 @@ impl Policies {
         for change in changes {
             match change {
                 Change::Put(policy) => drop(self.in_force.insert(policy.key.clone(), policy.clone())),
-                Change::Delete { key, uid } => {
-                    if self.in_force.get(key).is_some_and(|policy| policy.uid == *uid) {
-                        self.in_force.remove(key);
-                    }
+                Change::Delete { key, uid } if self.in_force.get(key).is_some_and(|policy| policy.uid == *uid) => {
+                    self.in_force.remove(key);
                 }
+                Change::Delete { .. } => continue,
             }
+            self.kept.note(change.clone());
         }
     }
 
@@ -108,11 +131,7 @@ impl Policies {
 
     /// What would bring the log's version of this policy in force.
     fn wish(&self, key: &Key) -> Option<Change> {
-        match (self.wanted.get(key)?, self.in_force.get(key)) {
-            (Some(policy), _) => Some(Change::Put(policy.clone())),
-            (None, Some(policy)) => Some(Change::Delete { key: key.clone(), uid: policy.uid }),
-            (None, None) => None,
-        }
+        change(key, self.wanted.get(key)?.as_ref(), self.in_force.get(key))
     }
 
     /// What undoes these changes, given that they have not been [`judged`](Self::judged) yet.
@@ -186,13 +205,25 @@ impl Policies {
 
     /// Writes down what a restart must know.
     pub(super) fn store(&mut self) {
-        if let Err(error) = self.held.store() {
-            tracing::error!(%error, "what is held back would be forgotten by a restart");
+        let stored = self.kept.store(self.in_force.values()).and_then(|()| self.held.store());
+        let trouble = stored.err().map(|error| format!("a restart may forget which policies are in force: {error}"));
+        if let (Some(trouble), None) = (&trouble, &self.trouble) {
+            tracing::error!(%trouble, "policies cannot be kept on disk");
         }
+        self.trouble = trouble;
     }
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
         self.held.refusals()
+    }
+}
+
+/// What brings `new` in force instead of `old`.
+fn change(key: &Key, new: Option<&Object>, old: Option<&Object>) -> Option<Change> {
+    match (new, old) {
+        (Some(policy), _) => Some(Change::Put(policy.clone())),
+        (None, Some(policy)) => Some(Change::Delete { key: key.clone(), uid: policy.uid }),
+        (None, None) => None,
     }
 }
 

@@ -33,7 +33,8 @@ impl Enforcer {
     pub fn enforced(&self) -> Enforced {
         let status = self.counters.status.as_ref();
         let bypassed_until_ms = self.counters.bypassed_until_ms.filter(|until| *until > clock::now_ms());
-        let mut problems: Vec<String> = self.broken.iter().chain(&self.shortage).cloned().collect();
+        let mut problems: Vec<String> =
+            self.broken.iter().chain(&self.shortage).chain(&self.policies.trouble).cloned().collect();
         problems.extend(self.translating.problem());
         if self.bypass_noted && bypassed_until_ms.is_none() {
             problems.push("policy was bypassed on this node since the agent started".into());

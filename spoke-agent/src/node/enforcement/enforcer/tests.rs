@@ -103,9 +103,15 @@ impl Stage {
         let services = Translation { cluster: CLUSTER, cgroup: None, pins: settings.pins.clone() };
         let plane = DataPlane::open(settings).unwrap();
         let translating = super::super::Translating::new(services);
-        let (mut enforcer, damage) =
-            Enforcer::new(place(), plane, translating, &self.held.path().join("held")).unwrap();
-        assert_eq!(damage, None);
+        let (mut enforcer, damage) = Enforcer::new(
+            place(),
+            plane,
+            translating,
+            &self.held.path().join("held"),
+            &self.held.path().join("in-force"),
+        )
+        .unwrap();
+        assert!(damage.is_empty(), "{damage:?}");
         enforcer.place([(SERVER, "lo".to_owned())].into(), true);
         enforcer
     }
@@ -201,8 +207,8 @@ fn a_write_that_fails_is_a_refusal_and_the_version_before_stays_also_over_a_rest
 
     // After a restart the log has the new version alone; the old one stays in force until the new one is.
     let mut enforcer = stage.enforcer();
-    let held: Vec<_> = enforcer.policies.begin(vec![]);
-    assert_eq!(held.len(), 1, "the version in force is known without the log");
+    let (before, _) = enforcer.policies.begin(vec![]);
+    assert_eq!(before, [old.clone()], "the version in force is known without the log");
     drop(enforcer);
     let enforcer = stage.begun(std::slice::from_ref(&new));
     assert_eq!(refused(&enforcer), [], "the kernel takes it now");
@@ -235,11 +241,8 @@ fn a_failed_write_without_policies_heals_by_new_tables() {
     assert_eq!(enforcer.enforced().rebuilds, rebuilds + 1);
 }
 
-#[test]
-fn policies_of_one_revision_that_do_not_fit_are_refused_together_and_others_stay() {
-    let stage = Stage::enter();
-    let mut enforcer = stage.begun(&[deny("p", "bad", 2)]);
-    // More port classes than these tables have.
+/// A policy with more port classes than these tables have.
+fn huge(policy: &str) -> Change {
     let rule = |port| {
         format!(
             "  - {{action: Deny, from: [{{networks: [10.0.{port}.0/24]}}], protocols: [{{tcp: {{destinationPort: {{number: {port}}}}}}}]}}\n"
@@ -247,11 +250,51 @@ fn policies_of_one_revision_that_do_not_fit_are_refused_together_and_others_stay
     };
     let rules: String = (1..200).map(rule).collect();
     let text = format!(
-        "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {{name: huge}}\nspec:\n  tier: Admin\n  priority: 2\n  \
+        "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {{name: {policy}}}\nspec:\n  tier: Admin\n  priority: 2\n  \
          subject: {{pods: {{podSelector: {{matchLabels: {{app: server}}}}}}}}\n  ingress:\n{rules}"
     );
-    let huge = parse_policies(&text).unwrap().remove(0);
-    let huge = Change::Put(convert::object(Resource::Policy(huge), Scope::Fleet, Uid([77; 16]), 3));
+    let Change::Put(small) = deny(policy, "good", 3) else { unreachable!() };
+    let large = parse_policies(&text).unwrap().remove(0);
+    Change::Put(convert::object(Resource::Policy(large), Scope::Fleet, small.uid, 3))
+}
+
+/// Its log has the revision, and nothing else is on disk.
+#[test]
+fn a_version_that_does_not_fit_is_refused_also_by_an_agent_that_was_killed_before_it_could() {
+    let stage = Stage::enter();
+    drop(stage.begun(&[deny("p", "bad", 2), deny("q", "good", 2)]));
+    // The revision took `p` away and made `q` too large.
+    let enforcer = stage.begun(&[huge("q")]);
+    assert!(!admits(&enforcer, GOOD) && !admits(&enforcer, BAD), "as before");
+    let names: Vec<String> = refused(&enforcer).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["p", "q"]);
+    drop(enforcer);
+    let enforcer = stage.begun(&[deny("q", "good", 4)]);
+    assert!(!admits(&enforcer, GOOD) && admits(&enforcer, BAD), "what fits takes effect");
+    assert_eq!(refused(&enforcer), []);
+}
+
+#[test]
+fn a_log_that_was_lost_and_cannot_be_read_whole_changes_no_policy() {
+    let stage = Stage::enter();
+    drop(stage.begun(&[deny("p", "bad", 2)]));
+    let Change::Put(policy) = deny("p", "bad", 3) else { unreachable!() };
+    let unreadable =
+        Refusal { key: policy.key, revision: 3, code: code::UNKNOWN_FEATURE.into(), message: String::new() };
+    let mut enforcer = stage.enforcer();
+    let mut objects = world();
+    let Change::Put(other) = deny("q", "good", 3) else { unreachable!() };
+    objects.push(other);
+    enforcer.begin(objects, at(3), &[unreadable]);
+    assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
+    assert_eq!(refused(&enforcer).len(), 2);
+}
+
+#[test]
+fn policies_of_one_revision_that_do_not_fit_are_refused_together_and_others_stay() {
+    let stage = Stage::enter();
+    let mut enforcer = stage.begun(&[deny("p", "bad", 2)]);
+    let huge = huge("huge");
     enforcer.revise(&revision(3, &[deny("q", "good", 3), huge.clone()]));
     let names: Vec<(String, String)> = refused(&enforcer);
     let does_not_fit = code::DOES_NOT_FIT.to_owned();
