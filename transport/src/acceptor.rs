@@ -1,9 +1,9 @@
 //! A server of our own: TLS with a peer per connection, limits everywhere, gRPC and HTTP on one port.
+mod crowd;
 mod flight;
 mod guard;
 mod limits;
 mod serve;
-mod strangers;
 
 pub use guard::{ExpiredPeer, Guard};
 pub use limits::Limits;

@@ -9,6 +9,8 @@ pub struct Limits {
     /// Connections from one address that have shown no certificate: during their handshake, or for good. A tenth of all,
     /// so that one machine cannot take every place, and a site behind one address still comes in.
     pub strangers: usize,
+    /// Connections with one certificate's key: those of an agent, and of its former ones that are not yet known to be dead.
+    pub of_one_peer: usize,
     /// TLS handshakes at once: a herd is served in turn, not all at a time.
     pub handshakes: usize,
     /// How long a handshake keeps its turn. What costs the server anything is done by then: who takes longer goes on
@@ -42,6 +44,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             strangers: 1_000,
+            of_one_peer: 64,
             handshakes: 64,
             turn: Duration::from_millis(250),
             handshake_timeout: Duration::from_secs(10),

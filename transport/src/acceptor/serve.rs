@@ -2,7 +2,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -30,8 +30,8 @@ use tower::{Service, ServiceExt as _, service_fn};
 
 use super::{
     ExpiredPeer, Guard, Limits,
+    crowd::{Crowd, Place, home},
     flight::{InFlight, Requests},
-    strangers::{Stranger, Strangers},
 };
 use crate::{
     pki::Peer,
@@ -68,6 +68,13 @@ pub struct Acceptor {
     limits: Limits,
 }
 
+/// Who waits for what.
+struct Turns {
+    handshakes: Semaphore,
+    strangers: Arc<Crowd<IpAddr>>,
+    peers: Arc<Crowd<[u8; 32]>>,
+}
+
 /// Why a connection must end.
 enum Over {
     /// Its peer may not be here, or asks too much.
@@ -99,8 +106,11 @@ impl Acceptor {
         B::Error: Into<BoxError>,
     {
         let connections = Arc::new(Semaphore::new(self.limits.connections));
-        let handshakes = Arc::new(Semaphore::new(self.limits.handshakes));
-        let strangers = Strangers::new(self.limits.strangers);
+        let turns = Arc::new(Turns {
+            handshakes: Semaphore::new(self.limits.handshakes),
+            strangers: Crowd::new(self.limits.strangers),
+            peers: Crowd::new(self.limits.of_one_peer),
+        });
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let server = Arc::new(self);
@@ -122,12 +132,12 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Some(stranger) = strangers.enter(from.ip()) else { continue };
-            let (server, service, handshakes) = (server.clone(), service.clone(), handshakes.clone());
+            let Some(stranger) = turns.strangers.enter(home(from.ip()), from) else { continue };
+            let (server, service, turns) = (server.clone(), service.clone(), turns.clone());
             let (stop, cut) = (stop.clone(), cut.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = server.connection(stream, (from, stranger), service, &handshakes, &stop) => {}
+                    () = server.connection(stream, (from, stranger), service, &turns, &stop) => {}
                     () = cut.cancelled() => {}
                 }
                 drop(place);
@@ -144,9 +154,9 @@ impl Acceptor {
     async fn connection<S, B>(
         &self,
         stream: TcpStream,
-        (from, stranger): (SocketAddr, Stranger),
+        (from, stranger): (SocketAddr, Place<IpAddr>),
         service: S,
-        handshakes: &Semaphore,
+        turns: &Turns,
         stop: &CancellationToken,
     ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -161,7 +171,7 @@ impl Acceptor {
         let Some(tls) = &self.tls else {
             return self.http(stream, from, Caller::Anonymous, service, stop).await;
         };
-        let stream = match self.handshake(tls, stream, handshakes).await {
+        let stream = match self.handshake(tls, stream, &turns.handshakes).await {
             Ok(stream) => stream,
             Err(why) => return tracing::debug!(%from, %why, "TLS handshake failed"),
         };
@@ -169,7 +179,14 @@ impl Acceptor {
             Ok(caller) => caller,
             Err(why) => return tracing::debug!(%from, %why, "certificate refused"),
         };
-        let _stranger = matches!(caller, Caller::Anonymous).then_some(stranger);
+        let _place = match &caller {
+            Caller::Anonymous => (Some(stranger), None),
+            Caller::Known(peer) | Caller::Expired(peer) => {
+                drop(stranger);
+                let Some(place) = turns.peers.enter(peer.key, &peer.principal) else { return };
+                (None, Some(place))
+            }
+        };
         self.http(stream, from, caller, service, stop).await;
     }
 

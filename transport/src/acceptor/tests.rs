@@ -291,6 +291,29 @@ async fn one_address_cannot_take_every_place() {
 }
 
 #[tokio::test]
+async fn one_peer_cannot_take_every_place_either() {
+    let mesh = Mesh::new();
+    let server = serve(&mesh, anyone(), Limits { of_one_peer: 2, ..quick() });
+    let tls = |cluster| ClientTls::mutual(mesh.shared(&Principal::Relay(cluster), HOUR), Expect::Hub).unwrap();
+    let (greedy, other) = (tls(A), tls(Uid([0xbb; 16])));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut one = connect(&server.address, &greedy).await.unwrap();
+        assert!(ask(&mut one, "/").await.is_ok());
+        held.push(one);
+    }
+    assert!(ask(&mut channel(&server.address, &greedy).unwrap(), "/").await.is_err(), "a third");
+    assert!(ask(&mut channel(&server.address, &other).unwrap(), "/").await.is_ok(), "another peer");
+    held.clear();
+    let again = async {
+        while ask(&mut channel(&server.address, &greedy).unwrap(), "/").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, again).await.expect("a place is given back");
+}
+
+#[tokio::test]
 async fn connections_are_bounded_and_their_places_given_back() {
     let mesh = Mesh::new();
     let server = serve(&mesh, anyone(), Limits { connections: 1, ..quick() });
