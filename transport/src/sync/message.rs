@@ -56,7 +56,14 @@ fn unreadable(invalid: Invalid) -> Fault {
     Fault::Unreadable(invalid.to_string())
 }
 
+/// The most deltas in one message. A slice of a log has some hundred; each is a command, and all of a message are done in
+/// one transaction, for which everybody else waits.
+const MOST_DELTAS: usize = 4_096;
+
 fn deltas(wire: Vec<v1::Delta>) -> Result<Vec<Frame>, Fault> {
+    if wire.len() > MOST_DELTAS {
+        return Err(Fault::Unreadable(format!("it has {} deltas; wanted at most {MOST_DELTAS}", wire.len())));
+    }
     wire.into_iter().map(|delta| convert::delta_from_wire(delta).map(Frame::Delta).map_err(unreadable)).collect()
 }
 
@@ -118,3 +125,18 @@ session_message!(HubMessage, v1::hub_message::Message, FromHub, {
     Goodbye => FromHub::Goodbye,
     Ask => |_| FromHub::Ask
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_so_many_deltas() {
+        let at = |revision| v1::Position { epoch: vec![1; 16].into(), revision, hash: vec![2; 32].into() };
+        let delta = |n: usize| v1::Delta { from: n as u64, to: Some(at(n as u64 + 1)), ..v1::Delta::default() };
+        let message = |count| SpokeMessage { deltas: (0..count).map(delta).collect(), message: None };
+        assert_eq!(message(MOST_DELTAS).read().unwrap().frames.len(), MOST_DELTAS);
+        let fault = message(MOST_DELTAS + 1).read().unwrap_err().to_string();
+        assert!(fault.contains("4097 deltas") && fault.contains("at most 4096"), "{fault}");
+    }
+}
