@@ -24,7 +24,14 @@ use crate::{
 #[derive(Debug)]
 pub struct Members {
     clusters: RwLock<HashSet<Uid>>,
-    keys: RwLock<HashMap<Uid, [u8; 32]>>,
+    keys: RwLock<Keys>,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    by_cluster: HashMap<Uid, [u8; 32]>,
+    /// Enrolments made here: what was read from the store before one does not know it.
+    enrolled: u64,
 }
 
 /// How often the store is asked for other hubs' enrolments.
@@ -56,21 +63,31 @@ impl Members {
     }
 
     async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let before = self.keys.read().enrolled;
         let enrolments = store.enrolments().await?;
-        let keys = enrolments.into_iter().map(|enrolment| (enrolment.cluster, enrolment.relay_key)).collect();
-        *self.keys.write() = keys;
+        self.take(before, &enrolments);
         Ok(())
+    }
+
+    /// Takes what was read from the store, unless somebody has enrolled here since: the next look sees that one too.
+    fn take(&self, enrolled: u64, enrolments: &[Enrolment]) {
+        let mut keys = self.keys.write();
+        if keys.enrolled == enrolled {
+            keys.by_cluster = enrolments.iter().map(|enrolment| (enrolment.cluster, enrolment.relay_key)).collect();
+        }
     }
 
     /// Notes an enrolment made here.
     pub fn enrolled(&self, enrolment: &Enrolment) {
-        self.keys.write().insert(enrolment.cluster, enrolment.relay_key);
+        let mut keys = self.keys.write();
+        keys.by_cluster.insert(enrolment.cluster, enrolment.relay_key);
+        keys.enrolled += 1;
     }
 
     /// Whether this cluster's relay has enrolled.
     #[must_use]
     pub fn has(&self, cluster: Uid) -> bool {
-        self.keys.read().contains_key(&cluster)
+        self.keys.read().by_cluster.contains_key(&cluster)
     }
 
     /// Whether this peer may be connected to the hub.
@@ -84,7 +101,7 @@ impl Members {
         if !self.clusters.read().contains(cluster) {
             return Err("its cluster was removed".into());
         }
-        match self.keys.read().get(cluster) {
+        match self.keys.read().by_cluster.get(cluster) {
             Some(key) if *key == peer.key => Ok(()),
             Some(_) => Err("another relay has enrolled for its cluster since".into()),
             None => Err("its cluster has not enrolled".into()),
@@ -105,5 +122,25 @@ impl Follower for Members {
 
     fn restarted(&self, state: &State) {
         *self.clusters.write() = state.clusters().map(|(uid, _)| uid).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_an_enrolment_does_not_undo_it() {
+        let members = Members { clusters: RwLock::default(), keys: RwLock::default() };
+        let (old, new) = ([1; 32], [2; 32]);
+        let enrolment = |relay_key| Enrolment { cluster: Uid([7; 16]), relay_key, enrolled_ms: 1 };
+        members.take(0, &[enrolment(old)]);
+        // The store is read, and before that is taken a relay enrols.
+        members.enrolled(&enrolment(new));
+        members.take(0, &[enrolment(old)]);
+        let key = || members.keys.read().by_cluster.get(&Uid([7; 16])).copied();
+        assert_eq!(key(), Some(new));
+        members.take(1, &[]);
+        assert_eq!(key(), None, "removed, as another hub knows");
     }
 }
