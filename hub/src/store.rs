@@ -21,14 +21,15 @@ pub use sqlite::SqliteStore;
 /// Records are read until so many bytes of them are: one may hold a whole cluster.
 const PAGE_BYTES: i64 = 16 << 20;
 
-/// The records after a revision, oldest first: so many, and those that begin within so many bytes.
-const AFTER: &str = "SELECT record FROM (SELECT revision, record, sum(length(record)) OVER (ORDER BY revision) \
-     - length(record) AS bytes FROM (SELECT revision, record FROM log WHERE revision > $1 ORDER BY revision \
-     LIMIT $2) AS page) AS sized WHERE bytes < $3 ORDER BY revision";
+/// The records after a revision, oldest first: so many, and those that begin within so many bytes. Only their lengths are
+/// looked at to tell which.
+const AFTER: &str = "SELECT log.record FROM (SELECT revision, sum(size) OVER (ORDER BY revision) - size AS bytes FROM \
+     (SELECT revision, length(record) AS size FROM log WHERE revision > $1 ORDER BY revision LIMIT $2) AS page) AS sized \
+     JOIN log ON log.revision = sized.revision WHERE bytes < $3 ORDER BY log.revision";
 /// The records before a revision, newest first, in the same way.
-const BEFORE: &str = "SELECT record FROM (SELECT revision, record, sum(length(record)) OVER (ORDER BY revision DESC) \
-     - length(record) AS bytes FROM (SELECT revision, record FROM log WHERE revision < $1 ORDER BY revision DESC \
-     LIMIT $2) AS page) AS sized WHERE bytes < $3 ORDER BY revision DESC";
+const BEFORE: &str = "SELECT log.record FROM (SELECT revision, sum(size) OVER (ORDER BY revision DESC) - size AS bytes FROM \
+     (SELECT revision, length(record) AS size FROM log WHERE revision < $1 ORDER BY revision DESC LIMIT $2) AS page) \
+     AS sized JOIN log ON log.revision = sized.revision WHERE bytes < $3 ORDER BY log.revision DESC";
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
