@@ -15,6 +15,9 @@ use super::{
 };
 use crate::live::{Live, Spoke};
 
+/// The least time between two looks at the whole fleet.
+const PACE: Duration = Duration::from_millis(20);
+
 /// A node, by cluster and name.
 type Node = (Uid, String);
 
@@ -98,6 +101,8 @@ impl Watch {
                 return;
             }
             last = now;
+            // Every answer of every relay is a change: what comes together is looked at together.
+            tokio::time::sleep(PACE).await;
             let time_is_over = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
