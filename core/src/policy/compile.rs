@@ -7,6 +7,7 @@
 //! ```
 //! An update takes objects over, finds what they touch (each of the boxes knows), and drafts the writes; only a draft
 //! that fits is carried out.
+mod around;
 mod atom;
 mod attribute;
 mod changes;
@@ -27,21 +28,25 @@ mod plan;
 mod policies;
 mod ports;
 mod portset;
+mod profiles;
+mod relabel;
 mod sight;
 mod slots;
+mod spots;
+mod standing;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     log::Change,
     model::{Key, Name, Uid},
-    policy::tables::{Limits, Local, Plan, SLOT_DENY, Slot, Write},
+    policy::tables::{BLOCK_DENY, Limits, Local, Plan, SLOT_DENY, Slot, Write},
 };
 use changes::is_of_policy;
-use code::ProgramId;
-use digest::{Meaning, Sum};
+use digest::Sum;
 use image::{DEAD, Numbers};
 
 /// Whose tables these are.
@@ -175,6 +180,7 @@ pub struct Compiler {
     places: places::Places,
     policies: policies::Policies,
     locals: BTreeMap<Uid, locals::LocalState>,
+    local_labels: index::LabelIndex<Uid>,
     /// Workloads whose policies may have changed.
     dirty: BTreeSet<Uid>,
     /// Numbers of workloads that are gone.
@@ -182,8 +188,9 @@ pub struct Compiler {
     ports: ports::Ports,
     classes: classes::Classes,
     image: image::Image,
-    slots: HashMap<ProgramId, Slot>,
-    meanings: HashMap<ProgramId, Meaning>,
+    standing: standing::Standing,
+    /// Workloads whose words in the tables may not be what they shall be.
+    unsettled: BTreeSet<Uid>,
     local_ids: Numbers,
     /// Entries of IPv4 and IPv6 addresses, then of prefixes.
     entries: [u64; 4],
@@ -210,13 +217,14 @@ impl Compiler {
             places,
             policies: policies::Policies::default(),
             locals: BTreeMap::new(),
+            local_labels: index::LabelIndex::default(),
             dirty: BTreeSet::new(),
             departed: Vec::new(),
             ports: ports::Ports::new(limits.port_classes),
             classes: classes::Classes::new(limits.classes),
             image: image::Image::new(&limits),
-            slots: HashMap::new(),
-            meanings: HashMap::new(),
+            standing: standing::Standing::default(),
+            unsettled: BTreeSet::new(),
             local_ids: Numbers::new(0, limits.locals),
             entries: [0; 4],
             sum: Sum::default(),
@@ -233,24 +241,25 @@ impl Compiler {
     /// If the policies do not fit, the versions before stay in force and everything else takes effect. If even that does
     /// not fit, what does not is denied.
     pub fn update(&mut self, changes: &[Change]) -> Outcome {
-        let (policies, nouns): (Vec<_>, Vec<_>) = changes.iter().partition(|change| is_of_policy(change));
+        let (policies, nouns): (Vec<&Change>, Vec<_>) = changes.iter().partition(|change| is_of_policy(change));
         nouns.into_iter().for_each(|change| self.apply_noun(change));
-        let of_this: BTreeMap<Key, Change> =
-            policies.into_iter().map(|change| (change.key().clone(), change.clone())).collect();
         let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain(|key, _| !of_this.contains_key(key));
-        let all: Vec<&Change> = waiting.values().map(|(change, _)| change).chain(of_this.values()).collect();
+        if !waiting.is_empty() {
+            policies.iter().for_each(|change| drop(waiting.remove(change.key())));
+        }
+        let all: Vec<&Change> = waiting.values().map(|(change, _)| change).chain(policies.iter().copied()).collect();
         let plan = match self.attempt(&all) {
             Ok(plan) => return Outcome { plan, refused: Vec::new() },
             Err(shortage) if all.is_empty() => return self.deny_rest(shortage),
-            Err(_) if !waiting.is_empty() && !of_this.is_empty() => self.attempt(&of_this.values().collect::<Vec<_>>()),
+            Err(_) if !waiting.is_empty() && !policies.is_empty() => self.attempt(&policies),
             Err(shortage) => Err(shortage),
         };
         self.waiting = waiting;
         match plan {
             Ok(plan) => Outcome { plan, refused: self.refusals() },
             Err(shortage) => {
-                self.waiting.extend(of_this.into_iter().map(|(key, change)| (key, (change, shortage))));
+                let refused = policies.into_iter().map(|change| (change.key().clone(), (change.clone(), shortage)));
+                self.waiting.extend(refused);
                 match self.attempt(&[]) {
                     Ok(plan) => Outcome { plan, refused: self.refusals() },
                     Err(shortage) => self.deny_rest(shortage),
@@ -297,16 +306,15 @@ impl Compiler {
             let rows = state.cells.map(|row| if row == DEAD { SLOT_DENY } else { row });
             Write::Block { block, rows: Box::new(rows) }
         }));
-        for slot in self.slots.values() {
-            let used =
-                (0..).zip(self.image.slot(*slot)).filter(|(_, block)| **block != crate::policy::tables::BLOCK_DENY);
-            writes.extend(used.map(|(index, block)| Write::SlotBlock { slot: *slot, index, block: *block }));
+        for slot in self.standing.iter().map(|(_, stand)| stand.slot) {
+            let used = (0..).zip(self.image.slot(slot)).filter(|(_, block)| **block != BLOCK_DENY);
+            writes.extend(used.map(|(index, block)| Write::SlotBlock { slot, index, block: *block }));
         }
         writes.extend(self.ports.dump());
         let prefixes = self.places.prefixes().filter(|(_, prefix)| prefix.entry.is_some());
         writes.extend(prefixes.map(|(prefix, state)| Write::Prefix { prefix, class: state.entry }));
-        let addresses = self.places.addresses().filter(|(_, place)| place.entry.is_some());
-        writes.extend(addresses.map(|(address, place)| Write::Address { address, class: place.entry }));
+        let addresses = self.places.entries();
+        writes.extend(addresses.map(|(address, class)| Write::Address { address, class: Some(class) }));
         for local in self.locals() {
             let LocalWorkload { local, ingress, egress, .. } = local;
             writes.extend([0, 1].map(|generation| Write::Workload { local, generation, ingress, egress }));

@@ -58,7 +58,7 @@ impl Compiler {
         let accept = |reason| Some(Ruling { verdict: Verdict::Accept, reason });
         let deny = |reason| Some(Ruling { verdict: Verdict::Deny, reason });
         let mut atoms = Vec::new();
-        self.atoms_of_address(peer, &mut atoms);
+        self.atoms_of_address(peer, self.places.spot(peer).holder(), &self.around(peer.into()), &mut atoms);
         let course = state.courses[direction as usize];
         if course == Course::Deny {
             let known = self.nouns.cluster(cluster).is_some();
@@ -97,7 +97,7 @@ impl Compiler {
     }
 
     fn is_own_node(&self, peer: IpAddr) -> bool {
-        let node = self.places.place(peer).and_then(|place| self.nouns.node(place.node()?));
+        let node = self.places.node(peer).and_then(|node| self.nouns.node(node));
         node.is_some_and(|(cluster, node)| cluster == self.context.cluster && node.name == self.context.node)
     }
 }

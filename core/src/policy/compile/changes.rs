@@ -5,12 +5,14 @@ use ipnet::IpNet;
 
 use super::{
     Compiler,
-    nouns::{Noun, claim},
-    policies::World,
+    nouns::Noun,
+    policies::{World, is_about},
+    workloads::{self, WorkloadId},
 };
 use crate::{
+    address::Claim,
     log::Change,
-    model::{Endpoint, Fleet, Key, Kind, Resource, Uid},
+    model::{Endpoint, Fleet, Key, Kind, Object, Resource, Scope, Uid},
 };
 
 impl Compiler {
@@ -21,6 +23,9 @@ impl Compiler {
 
     /// Takes over a change of anything but a policy.
     pub(super) fn apply_noun(&mut self, change: &Change) {
+        if change.key().kind == Kind::Endpoint {
+            return self.apply_workload(change);
+        }
         let Some(replaced) = self.nouns.apply(change) else { return };
         if let Some(old) = &replaced.old {
             self.forget(old);
@@ -30,17 +35,53 @@ impl Compiler {
         }
     }
 
+    /// Takes over a change of a workload, which its uid names.
+    fn apply_workload(&mut self, change: &Change) {
+        match change {
+            Change::Put(object) => {
+                self.remove_workload(object.uid);
+                self.add_workload(object);
+            }
+            Change::Delete { uid, .. } => self.remove_workload(*uid),
+        }
+    }
+
+    fn remove_workload(&mut self, uid: Uid) {
+        let Some(id) = self.nouns.workloads.find(uid) else { return };
+        self.peers.remove_endpoint(id);
+        let Some((cluster, resource)) = self.nouns.workloads.remove(id) else { return };
+        let Some(endpoint) = workloads::endpoint(&resource) else { return };
+        endpoint.addresses.iter().for_each(|address| self.places.remove_claim(*address, id));
+        self.count_named(endpoint, false);
+        if self.is_local(cluster, endpoint) {
+            self.dirty.insert(uid);
+        }
+    }
+
+    fn add_workload(&mut self, object: &Object) {
+        let Scope::Cluster(cluster) = object.key.scope else { return };
+        let Resource::Endpoint(endpoint) = object.resource.as_ref() else { return };
+        let (workloads, context) = (&mut self.nouns.workloads, &self.context);
+        let id = workloads.add(object.uid, cluster, Arc::clone(&object.resource));
+        let claim = |id: WorkloadId| {
+            let (endpoint, cluster, known) = workloads.get(id)?;
+            let local = cluster == context.cluster && known.node == context.node;
+            Some(Claim { local, started_ms: known.started_ms, endpoint })
+        };
+        for (address, own) in endpoint.addresses.iter().zip(std::iter::repeat(claim(id))) {
+            own.into_iter().for_each(|own| self.places.add_claim(*address, (id, own), claim));
+        }
+        // All of them, just now.
+        self.places.touch_workload(id, || None);
+        self.peers.add_endpoint(id, cluster, &object.resource, &self.nouns);
+        self.count_named(endpoint, true);
+        if self.is_local(cluster, endpoint) {
+            self.dirty.insert(object.uid);
+        }
+    }
+
     fn forget(&mut self, noun: &Noun) {
         match (noun.resource.as_ref(), noun.cluster()) {
-            (Resource::Endpoint(endpoint), Some(cluster)) => {
-                let claim = claim(noun.uid, endpoint, self.is_local(cluster, endpoint));
-                endpoint.addresses.iter().for_each(|address| self.places.remove_claim(*address, &claim));
-                self.peers.remove_endpoint(noun.uid);
-                self.count_named(endpoint, false);
-                if self.is_local(cluster, endpoint) {
-                    self.dirty.insert(noun.uid);
-                }
-            }
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.remove_node(*address, &noun.key));
             }
@@ -64,15 +105,6 @@ impl Compiler {
 
     fn learn(&mut self, noun: &Noun) {
         match (noun.resource.as_ref(), noun.cluster()) {
-            (Resource::Endpoint(endpoint), Some(cluster)) => {
-                let claim = claim(noun.uid, endpoint, self.is_local(cluster, endpoint));
-                endpoint.addresses.iter().for_each(|address| self.places.add_claim(*address, claim));
-                self.peers.add_endpoint(noun.uid, cluster, endpoint, &self.nouns);
-                self.count_named(endpoint, true);
-                if self.is_local(cluster, endpoint) {
-                    self.dirty.insert(noun.uid);
-                }
-            }
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.add_node(*address, &noun.key));
             }
@@ -150,12 +182,14 @@ impl Compiler {
         }
         let Some(noun) = noun else { return };
         if let Some(policy) = noun.policy() {
-            for uid in self.locals.keys() {
-                let about = self.nouns.endpoint(*uid).is_some_and(|(cluster, endpoint)| {
-                    super::policies::is_about(noun.key.scope, policy, cluster, endpoint, &self.nouns)
+            let everyone = self.locals.iter().map(|(uid, local)| (*uid, &local.labels));
+            let found = self.local_labels.candidates(&policy.subject.pods, everyone);
+            for uid in found.unwrap_or_else(|| self.locals.keys().copied().collect()) {
+                let about = self.nouns.endpoint(uid).is_some_and(|(cluster, endpoint)| {
+                    is_about(noun.key.scope, policy, cluster, endpoint, &self.nouns)
                 });
                 if about {
-                    self.dirty.insert(*uid);
+                    self.dirty.insert(uid);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Classes: addresses whose atoms are the same share a number.
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
+
+use hashbrown::HashMap;
 
 use super::{
     atom::{AtomId, DENIED},
@@ -16,6 +18,8 @@ pub(super) type Signature = Arc<[AtomId]>;
 pub(super) struct Classes {
     states: Vec<Option<ClassState>>,
     by_signature: HashMap<Signature, Class>,
+    /// The classes that each atom holds for.
+    by_atom: Vec<BTreeSet<Class>>,
     pub(super) ids: Numbers,
 }
 
@@ -38,6 +42,7 @@ impl Classes {
                 members: 1,
             })],
             by_signature: HashMap::from([(denied, 0)]),
+            by_atom: Vec::new(),
             ids: Numbers::new(1, limit),
         }
     }
@@ -60,9 +65,14 @@ impl Classes {
         self.signature(class).is_some()
     }
 
-    /// The classes with their signatures, but for class 0.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Class, &Signature)> {
-        (0..).zip(&self.states).skip(1).filter_map(|(class, state)| Some((class, &state.as_ref()?.signature)))
+    /// The classes that an atom holds for, but for class 0.
+    pub(super) fn with(&self, atom: AtomId) -> impl Iterator<Item = Class> {
+        self.by_atom.get(atom as usize).into_iter().flatten().copied()
+    }
+
+    /// One more than the highest number ever given out.
+    pub(super) fn end_of_numbers(&self) -> Class {
+        self.states.len() as Class
     }
 
     /// What a class means, in a form without numbers.
@@ -74,12 +84,25 @@ impl Classes {
     pub(super) fn set(&mut self, class: Class, signature: Signature, meaning: Meaning) {
         let members = self.members(class);
         let state = ClassState { signature: Arc::clone(&signature), meaning, members };
-        if let Some(before) = self.put(class, state)
-            && self.find(&before.signature) == Some(class)
-        {
-            self.by_signature.remove(&before.signature);
+        if let Some(before) = self.put(class, state) {
+            self.forget(class, &before.signature);
+        }
+        for atom in signature.iter().map(|atom| *atom as usize) {
+            if self.by_atom.len() <= atom {
+                self.by_atom.resize_with(atom + 1, BTreeSet::new);
+            }
+            self.by_atom[atom].insert(class);
         }
         self.by_signature.insert(signature, class);
+    }
+
+    fn forget(&mut self, class: Class, signature: &Signature) {
+        for atom in signature.iter() {
+            self.by_atom[*atom as usize].remove(&class);
+        }
+        if self.find(signature) == Some(class) {
+            self.by_signature.remove(signature);
+        }
     }
 
     /// Takes a number that is in use up to the flip only, unless it is in use already.
@@ -117,9 +140,7 @@ impl Classes {
             return false;
         }
         let Some(state) = self.states.get_mut(class as usize).and_then(Option::take) else { return false };
-        if self.find(&state.signature) == Some(class) {
-            self.by_signature.remove(&state.signature);
-        }
+        self.forget(class, &state.signature);
         self.ids.give(class);
         true
     }

@@ -1,11 +1,16 @@
 //! What the tables mean, without the numbers that happen to stand for it.
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::{
     Compiler,
-    atom::{Atom, AtomId},
+    atom::AtomId,
     code::{Code, PeerCode, PortCode, Program, RuleCode},
-    intern::Interned,
     locals::Course,
     moves::Who,
 };
@@ -63,26 +68,38 @@ impl Meaning {
 
     /// The meaning of several, in any order.
     fn of_set(set: impl IntoIterator<Item = Self>) -> Self {
-        let mut set: Vec<_> = set.into_iter().collect();
+        let mut set: SmallVec<[Self; 8]> = set.into_iter().collect();
         set.sort_unstable();
-        Self::of(&set.iter().map(|meaning| meaning.0).collect::<Vec<_>>())
-    }
-
-    fn of_atoms(atoms: &[AtomId], known: &Interned<Atom>) -> Self {
-        Self::of_set(atoms.iter().map(|atom| Self::of(known.get(*atom).as_ref())))
-    }
-
-    /// The meaning of a class.
-    pub(super) fn of_class(atoms: &[AtomId], known: &Interned<Atom>) -> Self {
-        Self::of_atoms(atoms, known)
-    }
-
-    /// The meaning of an entry.
-    pub(super) fn of_entry(who: Who, class: Self) -> Self {
-        match who {
-            Who::Address(address) => Self::of(&(0u8, address, class.0)),
-            Who::Prefix(net) => Self::of(&(1u8, net, class.0)),
+        let mut hasher = blake3::Hasher::new();
+        for meaning in set {
+            hasher.update(&meaning.0);
         }
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// The meaning of a set of atoms, whose own meanings are `known` by their numbers.
+    pub(super) fn of_atoms(atoms: &[AtomId], known: &[Self]) -> Self {
+        Self::of_set(atoms.iter().map(|atom| known.get(*atom as usize).copied().unwrap_or_default()))
+    }
+
+    /// The meaning of an entry. One block of BLAKE3: a node may have a million of them.
+    pub(super) fn of_entry(who: Who, class: Self) -> Self {
+        let (kind, net) = match who {
+            Who::Address(address) => (0, IpNet::from(address)),
+            Who::Prefix(net) => (1, net),
+        };
+        let mut bytes = [0; 51];
+        bytes[0] = kind;
+        bytes[1] = net.prefix_len();
+        match net.addr() {
+            IpAddr::V4(address) => bytes[3..7].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => {
+                bytes[2] = 1;
+                bytes[3..19].copy_from_slice(&address.octets());
+            }
+        }
+        bytes[19..].copy_from_slice(&class.0);
+        Self(*blake3::hash(&bytes).as_bytes())
     }
 }
 
@@ -117,7 +134,7 @@ impl Compiler {
             let course = |at: usize| match (words[at], local.courses[at]) {
                 (SLOT_DENY, _) => Meaning::of(&"deny"),
                 (SLOT_ACCEPT, _) => Meaning::of(&"accept"),
-                (_, Course::Program(id)) => self.meanings.get(&id).copied().unwrap_or_default(),
+                (_, Course::Program(id)) => self.standing.get(id).map(|stand| stand.meaning).unwrap_or_default(),
                 _ => Meaning::default(),
             };
             parts.push(Meaning::of(&(uid.0, course(0).0, course(1).0)).0);
@@ -147,7 +164,7 @@ impl Compiler {
         let peers = match &rule.peers {
             PeerCode::Any => None,
             PeerCode::Of { yes, maybe } => {
-                Some([yes, maybe].map(|atoms| Meaning::of_atoms(atoms, &self.peers.atoms).0))
+                Some([yes, maybe].map(|atoms| Meaning::of_atoms(atoms, &self.peers.meanings).0))
             }
         };
         let ports = match &rule.ports {

@@ -1,9 +1,9 @@
 //! A change of rows, blocks and slots before it is made: it may still turn out not to fit.
-use std::collections::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{
     Fit, Shortage,
-    image::{Available, Cells, DEAD, Image, Numbers, cell_hash, cells_hash},
+    image::{Available, DEAD, Image, NewBlock, Numbers, cell_hash, cells_hash},
     portset::Bits,
 };
 use crate::policy::tables::{
@@ -14,9 +14,10 @@ use crate::policy::tables::{
 #[derive(Debug, Default)]
 pub(super) struct Deeds {
     pub(super) rows: Vec<(Row, Bits)>,
-    pub(super) blocks: Vec<(Block, u8, Box<Cells>)>,
+    pub(super) blocks: Vec<(Block, NewBlock)>,
     pub(super) cells: Vec<(Block, u8, Row)>,
-    pub(super) slots: Vec<Slot>,
+    /// With their row for addresses of which they know nothing.
+    pub(super) slots: Vec<(Slot, Row)>,
     pub(super) slot_blocks: Vec<(Slot, u8, Block)>,
 }
 
@@ -29,9 +30,10 @@ pub(super) struct Draft<'d> {
     /// All rows by their bits, where port classes change; else only the new ones.
     by_bits: HashMap<Bits, Row>,
     is_reindexed: bool,
-    /// New blocks, and blocks in use with new cells.
-    changed: HashMap<Block, (Box<Cells>, u64)>,
-    by_content: HashMap<(u8, u64), Block>,
+    /// Blocks in use that get new cells.
+    changed: HashSet<Block>,
+    /// Where among the deeds the new block of this hash is.
+    by_content: HashMap<(u8, u64), usize>,
     free: [Available<'d>; 3],
     fresh: [u32; 3],
     pub(super) deeds: Deeds,
@@ -52,7 +54,7 @@ impl<'d> Draft<'d> {
             rewritten: HashMap::new(),
             by_bits: HashMap::new(),
             is_reindexed,
-            changed: HashMap::new(),
+            changed: HashSet::new(),
             by_content: HashMap::new(),
             free: [image.row_ids.available(), image.block_ids.available(), image.slot_ids.available()],
             fresh: [0; 3],
@@ -121,22 +123,20 @@ impl<'d> Draft<'d> {
     }
 
     /// The block of these cells.
-    fn block(&mut self, index: u8, cells: Cells, fit: &mut Fit) -> Result<Block, Shortage> {
-        let all = |row| cells.iter().all(|cell| *cell == row || *cell == DEAD);
-        if all(ROW_DENY) {
-            return Ok(BLOCK_DENY);
+    fn block(&mut self, new: NewBlock, fit: &mut Fit) -> Result<Block, Shortage> {
+        let NewBlock { index, hash, ref cells, .. } = new;
+        for (row, block) in [(ROW_DENY, BLOCK_DENY), (ROW_ACCEPT, BLOCK_ACCEPT)] {
+            if cells.iter().all(|cell| *cell == row || *cell == DEAD) {
+                return Ok(block);
+            }
         }
-        if all(ROW_ACCEPT) {
-            return Ok(BLOCK_ACCEPT);
-        }
-        let hash = cells_hash(&cells);
-        if let Some(block) = self.by_content.get(&(index, hash))
-            && *self.changed[block].0 == cells
+        if let Some(at) = self.by_content.get(&(index, hash))
+            && self.deeds.blocks[*at].1.cells == *cells
         {
-            return Ok(*block);
+            return Ok(self.deeds.blocks[*at].0);
         }
-        if let Some(block) = self.image.find_block(index, hash, &cells)
-            && !self.changed.contains_key(&block)
+        if let Some(block) = self.image.find_block(index, hash, cells)
+            && !self.changed.contains(&block)
         {
             return Ok(block);
         }
@@ -144,15 +144,10 @@ impl<'d> Draft<'d> {
         if block != BLOCK_DENY {
             let rows = Box::new(cells.map(|row| if row == DEAD { ROW_DENY } else { row }));
             self.writes.push(Write::Block { block, rows });
-            self.deeds.blocks.push((block, index, Box::new(cells)));
-            self.note(block, index, Box::new(cells), hash);
+            self.by_content.insert((index, hash), self.deeds.blocks.len());
+            self.deeds.blocks.push((block, new));
         }
         Ok(block)
-    }
-
-    fn note(&mut self, block: Block, index: u8, cells: Box<Cells>, hash: u64) {
-        self.by_content.insert((index, hash), block);
-        self.changed.insert(block, (cells, hash));
     }
 
     fn set_slot_block(&mut self, slot: Slot, index: u8, block: Block) {
@@ -160,93 +155,88 @@ impl<'d> Draft<'d> {
         self.deeds.slot_blocks.push((slot, index, block));
     }
 
-    /// Tells slots in force the rows of new classes: `rows` has, for each slot, the row of each of `classes`, which
-    /// share one index. No address leads to them yet.
+    /// Tells slots in force the rows of new classes, which share one index, where they differ from what the slots say
+    /// already. No address leads to them yet.
     pub(super) fn extend(
         &mut self,
-        classes: &[Class],
-        rows: Vec<(Slot, Vec<Row>)>,
+        index: u8,
+        told: Vec<(Slot, Vec<(Class, Row)>)>,
         alive: &dyn Fn(Class) -> bool,
         fit: &mut Fit,
     ) -> Result<(), Shortage> {
-        let Some(index) = classes.first().map(|class| (class / BLOCK_CLASSES) as u8) else { return Ok(()) };
-        // The slots of one block that agree on the new cells, by block and cells.
-        let mut users: HashMap<Block, HashMap<Vec<Row>, Vec<Slot>>> = HashMap::new();
-        for (slot, rows) in rows {
-            let block = self.image.slot(slot)[usize::from(index)];
-            users.entry(block).or_default().entry(rows).or_default().push(slot);
-        }
-        let mut users: Vec<_> = users.into_iter().collect();
-        users.sort_unstable_by_key(|(block, _)| *block);
-        for (block, variants) in users {
-            let mut variants: Vec<_> = variants.into_iter().collect();
-            variants.sort_unstable_by(|(a, a_slots), (b, b_slots)| (b_slots.len(), a).cmp(&(a_slots.len(), b)));
-            let mut variants = variants.into_iter();
-            let mut cells = *self.image.block(block).cells;
-            if block <= BLOCK_ACCEPT {
-                let first = u32::from(index) * BLOCK_CLASSES;
-                for (class, cell) in (first..).zip(&mut cells).filter(|(class, _)| !alive(*class)) {
-                    let _ = class;
-                    *cell = DEAD;
-                }
-            } else if let Some((rows, _)) = variants.next() {
-                self.set_cells(block, index, classes, &rows);
+        // The slots of one block that agree on the new cells.
+        let mut told: Vec<_> = told
+            .into_iter()
+            .map(|(slot, rows)| (self.image.slot(slot)[usize::from(index)], self.image.base(slot), rows, slot))
+            .collect();
+        told.sort_unstable();
+        for users in told.chunk_by(|a, b| a.0 == b.0) {
+            let block = users[0].0;
+            let is_constant = block <= BLOCK_ACCEPT;
+            let mut variants: Vec<_> = users.chunk_by(|a, b| (a.1, &a.2) == (b.1, &b.2)).collect();
+            variants.sort_by_key(|variant| std::cmp::Reverse(variant.len()));
+            if !is_constant && self.image.block(block).users() == users.len() {
+                self.set_cells(block, &variants.remove(0)[0].2);
             }
-            for (rows, slots) in variants {
-                let mut own = cells;
-                classes.iter().zip(&rows).for_each(|(class, row)| own[(class % BLOCK_CLASSES) as usize] = *row);
-                let own = self.block(index, own, fit)?;
-                slots.into_iter().filter(|_| own != block).for_each(|slot| self.set_slot_block(slot, index, own));
+            for variant in variants {
+                let (_, base, rows, _) = &variant[0];
+                let mut cells = self.image.block(block).cells.clone();
+                if is_constant {
+                    let first = u32::from(index) * BLOCK_CLASSES;
+                    let unused = (first..).zip(cells.iter_mut()).filter(|(class, _)| !alive(*class));
+                    unused.for_each(|(_, cell)| *cell = *base);
+                }
+                rows.iter().for_each(|(class, row)| cells[(class % BLOCK_CLASSES) as usize] = *row);
+                let hash = cells_hash(&cells);
+                let own = self.block(NewBlock { index, base: *base, cells, hash }, fit)?;
+                variant.iter().filter(|_| own != block).for_each(|user| self.set_slot_block(user.3, index, own));
             }
         }
         Ok(())
     }
 
-    fn set_cells(&mut self, block: Block, index: u8, classes: &[Class], rows: &[Row]) {
-        let state = self.image.block(block);
-        let (mut cells, mut hash) = (state.cells.clone(), state.hash);
-        for (class, row) in classes.iter().zip(rows) {
-            let at = (class % BLOCK_CLASSES) as u8;
-            self.writes.push(Write::Cell { block, index: at, row: *row });
-            self.deeds.cells.push((block, at, *row));
-            let at = usize::from(at);
-            hash ^= cell_hash(at, cells[at]) ^ cell_hash(at, *row);
-            cells[at] = *row;
+    fn set_cells(&mut self, block: Block, rows: &[(Class, Row)]) {
+        self.changed.insert(block);
+        for (class, row) in rows {
+            let index = (class % BLOCK_CLASSES) as u8;
+            self.writes.push(Write::Cell { block, index, row: *row });
+            self.deeds.cells.push((block, index, *row));
         }
-        self.note(block, index, cells, hash);
     }
 
-    /// A new slot of these rows, one for each class, in the order of classes.
+    /// A new slot: `base` says what it does with an address of which it knows nothing, `known` the rows of those of which
+    /// it does, in the order of classes, `end` where the numbers of classes end.
     pub(super) fn slot(
         &mut self,
-        rows: impl IntoIterator<Item = (Class, Row)>,
+        base: Row,
+        known: &[(Class, Row)],
+        end: Class,
         fit: &mut Fit,
     ) -> Result<Slot, Shortage> {
         let slot = self.fresh(SLOTS, fit, SLOT_DENY)?;
         if slot == SLOT_DENY {
             return Ok(slot);
         }
-        self.deeds.slots.push(slot);
-        let mut at: Option<(u8, Cells)> = None;
-        for (class, row) in rows {
-            let index = (class / BLOCK_CLASSES) as u8;
-            if let Some((before, cells)) = at.take_if(|(before, _)| *before != index) {
-                self.fill(slot, before, cells, fit)?;
+        self.deeds.slots.push((slot, base));
+        let uniform = cells_hash(&[base; BLOCK_CLASSES as usize]);
+        let mut known = known.chunk_by(|(a, _), (b, _)| a / BLOCK_CLASSES == b / BLOCK_CLASSES).peekable();
+        for index in 0..end.div_ceil(BLOCK_CLASSES) {
+            let rows = known.next_if(|rows| rows[0].0 / BLOCK_CLASSES == index).unwrap_or_default();
+            if rows.is_empty() && base == ROW_DENY {
+                continue;
             }
-            let (_, cells) = at.get_or_insert((index, [DEAD; 256]));
-            cells[(class % BLOCK_CLASSES) as usize] = row;
-        }
-        if let Some((index, cells)) = at {
-            self.fill(slot, index, cells, fit)?;
+            let (mut cells, mut hash) = (Box::new([base; BLOCK_CLASSES as usize]), uniform);
+            for (class, row) in rows {
+                let at = (class % BLOCK_CLASSES) as usize;
+                hash ^= cell_hash(at, cells[at]) ^ cell_hash(at, *row);
+                cells[at] = *row;
+            }
+            let index = index as u8;
+            let block = self.block(NewBlock { index, base, cells, hash }, fit)?;
+            if block != BLOCK_DENY {
+                self.set_slot_block(slot, index, block);
+            }
         }
         Ok(slot)
-    }
-
-    fn fill(&mut self, slot: Slot, index: u8, cells: Cells, fit: &mut Fit) -> Result<(), Shortage> {
-        let block = self.block(index, cells, fit)?;
-        if block != BLOCK_DENY {
-            self.set_slot_block(slot, index, block);
-        }
-        Ok(())
     }
 }

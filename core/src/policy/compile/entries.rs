@@ -1,16 +1,14 @@
 //! The entries of addresses and prefixes: which writes move them, and in which order.
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{cmp::Reverse, net::IpAddr, sync::Arc};
 
+use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::{
     Compiler, Fit, Shortage,
+    around::{Around, Arounds},
     atom::DENIED,
+    classes::Signature,
     digest::Meaning,
     moves::{Move, Numbering, Who},
 };
@@ -57,7 +55,7 @@ impl Compiler {
     /// Adds the writes of the moves to a plan. Gives the entry that each has in the end.
     pub(super) fn write_moves(
         &self,
-        moves: &[Move],
+        (moves, arounds): (&[Move], &Arounds),
         numbering: &Numbering,
         flips: bool,
         plan: &mut Plan,
@@ -66,13 +64,14 @@ impl Compiler {
             .zip(moves)
             .filter_map(|(at, each)| if let Who::Prefix(net) = each.who { Some((net, at)) } else { None })
             .collect();
+        let covers: Vec<Cover> = arounds.iter().map(|around| cover(around, numbering, &numbers)).collect();
         let (mut before, mut after) = (Phase::default(), Phase::default());
         let mut finals = Vec::with_capacity(moves.len());
         for (at, each) in moves.iter().enumerate() {
             let (during, end) = (numbering.during[at], numbering.after[at]);
             finals.push(match each.who {
                 Who::Address(address) => {
-                    let cover = self.cover(address.into(), numbering, &numbers);
+                    let cover = &covers[each.around as usize];
                     let end = (end != cover.after).then_some(end);
                     let mut now = each.entry;
                     if !flips && now != end {
@@ -110,49 +109,44 @@ impl Compiler {
         finals
     }
 
-    /// What an address or prefix leads to by the prefixes around it.
-    fn cover(&self, net: IpNet, numbering: &Numbering, numbers: &HashMap<IpNet, usize>) -> Cover {
-        let number = |net: &IpNet, list: &[Class], entry: Option<Class>| numbers.get(net).map(|at| list[*at]).or(entry);
-        let mut around = self.places.covering(net);
-        let during = around.find_map(|(net, prefix)| number(&net, &numbering.during, prefix.entry));
-        let mut around = self.places.covering(net).filter(|(_, prefix)| !prefix.is_gone());
-        let after = around.find_map(|(net, prefix)| number(&net, &numbering.after, prefix.entry));
-        Cover { during: during.unwrap_or(0), after: after.unwrap_or(0) }
-    }
-
     /// Sees to it that there is room for the entries. Without its own, an address would be judged as its prefix is: so
     /// where there is none, the prefix is denied.
-    pub(super) fn make_room(&self, moves: &mut Vec<Move>, fit: &mut Fit) -> Result<(), Shortage> {
-        let signatures: HashMap<IpNet, Arc<[u32]>> = moves
+    pub(super) fn make_room(
+        &self,
+        moves: &mut Vec<Move>,
+        arounds: &mut Arounds,
+        fit: &mut Fit,
+    ) -> Result<(), Shortage> {
+        let signatures: HashMap<IpNet, &Signature> = moves
             .iter()
-            .filter_map(
-                |each| if let Who::Prefix(net) = each.who { Some((net, Arc::clone(&each.signature))) } else { None },
-            )
+            .filter_map(|each| if let Who::Prefix(net) = each.who { Some((net, &each.signature)) } else { None })
             .collect();
-        let cover = |net: IpNet| {
-            let around = self.places.covering(net).filter(|(_, prefix)| !prefix.is_gone());
-            around.map(|(net, _)| net).next()
+        // What an address without an entry is judged by.
+        let followed = |around: &Around| {
+            let net = around.lasting()?;
+            let known = || self.classes.signature(self.class_of_prefix(net).1);
+            signatures.get(&net).copied().or_else(known).cloned()
         };
+        let followed: Vec<Option<Signature>> = arounds.iter().map(followed).collect();
+        drop(signatures);
         let limits = [self.limits.addresses4, self.limits.addresses6, self.limits.prefixes, self.limits.prefixes];
         let what = ["IPv4 addresses", "IPv6 addresses", "IPv4 prefixes", "IPv6 prefixes"];
         let mut entries = self.entries;
         let mut denied = Vec::new();
         for each in moves.iter().filter(|each| each.entry.is_none()) {
-            let (kind, around) = match each.who {
-                Who::Address(address) => (usize::from(address.is_ipv6()), cover(address.into())),
-                Who::Prefix(net) => (2 + usize::from(net.addr().is_ipv6()), net.supernet().and_then(cover)),
+            let kind = match each.who {
+                Who::Address(_) if followed[each.around as usize].as_ref() == Some(&each.signature) => continue,
+                Who::Address(address) => usize::from(address.is_ipv6()),
+                Who::Prefix(net) => 2 + usize::from(net.addr().is_ipv6()),
             };
-            let follows = |net: &IpNet| match signatures.get(net) {
-                Some(signature) => *signature == each.signature,
-                None => self.classes.signature(self.class_of_prefix(*net).1) == Some(&each.signature),
-            };
-            if matches!(each.who, Who::Address(_)) && around.as_ref().is_some_and(follows) {
-                continue;
-            }
             entries[kind] += 1;
             if entries[kind] > u64::from(limits[kind]) {
                 let shortage = Shortage { what: what[kind], wanted: entries[kind], limit: u64::from(limits[kind]) };
                 fit.or(shortage, ())?;
+                let around = match each.who {
+                    Who::Address(_) => arounds.get(each.around).lasting(),
+                    Who::Prefix(net) => net.supernet().and_then(|around| self.around(around).lasting()),
+                };
                 denied.push((each.who, around));
             }
         }
@@ -166,7 +160,8 @@ impl Compiler {
                 Some(each) => each.signature = Arc::clone(&nothing),
                 None => {
                     let (entry, old) = self.class_of_prefix(net);
-                    moves.push(Move { who: Who::Prefix(net), entry, old, signature: Arc::clone(&nothing) });
+                    let around = arounds.of_prefix(net, self);
+                    moves.push(Move { who: Who::Prefix(net), entry, old, around, signature: Arc::clone(&nothing) });
                 }
             }
         }
@@ -176,8 +171,15 @@ impl Compiler {
     /// Notes the entries that the moves have led to, and which classes came and went.
     pub(super) fn commit_moves(&mut self, moves: &[Move], numbering: Numbering, finals: &[Option<Class>]) {
         let mut ended: Vec<Class> = Vec::new();
-        let lost: Vec<_> =
-            moves.iter().map(|each| each.entry.map(|class| (class, self.classes.meaning(class)))).collect();
+        let renewed: HashSet<Class> = numbering.changed.iter().map(|(class, _)| *class).collect();
+        let stays =
+            |each: &Move, end: &Option<Class>| each.entry == *end && end.is_none_or(|end| !renewed.contains(&end));
+        let lost: Vec<_> = moves
+            .iter()
+            .zip(finals)
+            .filter(|(each, end)| !stays(each, end))
+            .map(|(each, _)| each.entry.map(|class| (class, self.classes.meaning(class))))
+            .collect();
         let lasting: HashSet<Class> = numbering.after.iter().copied().collect();
         for (class, signature) in
             numbering.fresh.into_iter().map(|fresh| (fresh.class, fresh.signature)).chain(numbering.changed)
@@ -185,13 +187,14 @@ impl Compiler {
             ended.push(class);
             // A number that only serves up to the flip must not be found by its atoms.
             if lasting.contains(&class) {
-                let meaning = Meaning::of_class(&signature, &self.peers.atoms);
+                let meaning = Meaning::of_atoms(&signature, &self.peers.meanings);
                 self.classes.set(class, signature, meaning);
             } else {
                 self.classes.borrow(class);
             }
         }
-        for ((each, lost), end) in moves.iter().zip(lost).zip(finals) {
+        let changing = moves.iter().zip(finals).filter(|(each, end)| !stays(each, end));
+        for ((each, end), lost) in changing.zip(lost) {
             if let Some((class, meaning)) = lost {
                 self.classes.leave(class);
                 ended.push(class);
@@ -215,10 +218,16 @@ impl Compiler {
         }
         ended.sort_unstable();
         ended.dedup();
-        for class in ended {
-            if self.classes.end(class) {
-                self.image.kill(class);
-            }
-        }
+        ended.retain(|class| self.classes.end(*class));
+        self.image.kill(&ended);
     }
+}
+
+/// What an address without an entry leads to by the prefixes around it.
+fn cover(around: &Around, numbering: &Numbering, numbers: &HashMap<IpNet, usize>) -> Cover {
+    let number = |net: &IpNet, list: &[Class], entry: Option<Class>| numbers.get(net).map(|at| list[*at]).or(entry);
+    let during = around.nets.iter().find_map(|(net, entry, _)| number(net, &numbering.during, *entry));
+    let lasting = around.nets.iter().filter(|(.., is_gone)| !is_gone);
+    let after = lasting.into_iter().find_map(|(net, entry, _)| number(net, &numbering.after, *entry));
+    Cover { during: during.unwrap_or(0), after: after.unwrap_or(0) }
 }

@@ -1,12 +1,14 @@
 //! What the tables hold, as far as the compiler wrote it: kept by carrying out its own writes.
-use std::collections::{BTreeSet, HashMap, btree_set};
+use std::collections::{BTreeSet, btree_set};
+
+use hashbrown::HashMap;
 
 use super::{draft::Deeds, portset::Bits};
 use crate::policy::tables::{
     BLOCK_ACCEPT, BLOCK_CLASSES, BLOCK_DENY, Block, Class, Limits, ROW_ACCEPT, ROW_DENY, Row, SLOT_BLOCKS, Slot,
 };
 
-/// The cell of a class that does not exist: whatever the tables hold there, nothing looks at it.
+/// A cell that the tables hold something in which no longer matters: nothing looks at it until it is written again.
 pub(super) const DEAD: Row = Row::MAX;
 
 /// The cells of a block.
@@ -64,10 +66,42 @@ pub(super) struct BlockState {
     /// Which 256 classes it is for.
     pub(super) index: u8,
     pub(super) cells: Box<Cells>,
+    /// What its slots say of an address that they know nothing about: also the cells of classes to come.
+    base: Row,
     /// How many slots use it.
     needs: u32,
     /// Follows from the cells that are not dead.
     pub(super) hash: u64,
+}
+
+/// A slot of the tables.
+#[derive(Debug, Clone)]
+struct SlotState {
+    blocks: [Block; SLOT_BLOCKS],
+    /// Its row for an address of which it knows nothing.
+    base: Row,
+}
+
+impl SlotState {
+    fn of(block: Block, base: Row) -> Self {
+        Self { blocks: [block; SLOT_BLOCKS], base }
+    }
+}
+
+/// A block to come.
+#[derive(Debug)]
+pub(super) struct NewBlock {
+    pub(super) index: u8,
+    pub(super) base: Row,
+    pub(super) cells: Box<Cells>,
+    pub(super) hash: u64,
+}
+
+impl BlockState {
+    /// How many slots use it.
+    pub(super) fn users(&self) -> usize {
+        self.needs as usize
+    }
 }
 
 /// Rows, blocks and slots.
@@ -82,7 +116,7 @@ pub(super) struct Image {
     pub(super) block_ids: Numbers,
     of_index: Vec<BTreeSet<Block>>,
     by_content: HashMap<(u8, u64), Block>,
-    slots: Vec<[Block; SLOT_BLOCKS]>,
+    slots: Vec<SlotState>,
     pub(super) slot_ids: Numbers,
 }
 
@@ -105,7 +139,7 @@ pub(super) fn cells_hash(cells: &Cells) -> u64 {
 
 impl Image {
     pub(super) fn new(limits: &Limits) -> Self {
-        let constant = |row| BlockState { index: 0, cells: Box::new([row; 256]), needs: 1, hash: 0 };
+        let constant = |row| BlockState { index: 0, cells: Box::new([row; 256]), base: row, needs: 1, hash: 0 };
         Self {
             rows: vec![(Bits::NONE, 1), (!Bits::NONE, 1)],
             row_ids: Numbers::new(2, limits.rows),
@@ -115,7 +149,7 @@ impl Image {
             block_ids: Numbers::new(2, limits.blocks),
             of_index: vec![BTreeSet::new(); SLOT_BLOCKS],
             by_content: HashMap::new(),
-            slots: vec![[BLOCK_DENY; SLOT_BLOCKS], [BLOCK_ACCEPT; SLOT_BLOCKS]],
+            slots: vec![SlotState::of(BLOCK_DENY, ROW_DENY), SlotState::of(BLOCK_ACCEPT, ROW_ACCEPT)],
             slot_ids: Numbers::new(2, limits.slots),
         }
     }
@@ -144,12 +178,23 @@ impl Image {
     }
 
     pub(super) fn slot(&self, slot: Slot) -> &[Block; SLOT_BLOCKS] {
-        &self.slots[slot as usize]
+        &self.slots[slot as usize].blocks
+    }
+
+    /// The rows of a slot for 256 classes, and its row for an address of which it knows nothing.
+    pub(super) fn cells(&self, slot: Slot, index: u8) -> (&Cells, Row) {
+        let SlotState { blocks, base } = &self.slots[slot as usize];
+        (&self.block(blocks[usize::from(index)]).cells, *base)
+    }
+
+    /// The row of a slot for an address of which it knows nothing.
+    pub(super) fn base(&self, slot: Slot) -> Row {
+        self.slots[slot as usize].base
     }
 
     /// The row of a slot for a class.
     pub(super) fn cell(&self, slot: Slot, class: Class) -> Row {
-        let block = self.slots[slot as usize][(class / BLOCK_CLASSES) as usize];
+        let block = self.slots[slot as usize].blocks[(class / BLOCK_CLASSES) as usize];
         self.blocks[block as usize].cells[(class % BLOCK_CLASSES) as usize]
     }
 
@@ -176,22 +221,24 @@ impl Image {
     }
 
     /// Sets a new block.
-    pub(super) fn set_block(&mut self, block: Block, index: u8, cells: Box<Cells>) {
+    pub(super) fn set_block(&mut self, block: Block, new: NewBlock) {
         self.block_ids.take(block);
-        cells.iter().for_each(|row| self.need_row(*row));
-        let state = BlockState { index, hash: cells_hash(&cells), cells, needs: 0 };
-        self.by_content.entry((index, state.hash)).or_insert(block);
+        let NewBlock { index, base, cells, hash } = new;
+        for run in cells.chunk_by(|a, b| a == b) {
+            self.need_row(run[0], run.len() as u32);
+        }
+        self.by_content.entry((index, hash)).or_insert(block);
         self.of_index[usize::from(index)].insert(block);
         if self.blocks.len() <= block as usize {
-            let empty = BlockState { index: 0, cells: Box::new([DEAD; 256]), needs: 0, hash: 0 };
+            let empty = BlockState { index: 0, cells: Box::new([DEAD; 256]), base: ROW_DENY, needs: 0, hash: 0 };
             self.blocks.resize(block as usize + 1, empty);
         }
-        self.blocks[block as usize] = state;
+        self.blocks[block as usize] = BlockState { index, cells, base, hash, needs: 0 };
     }
 
     /// Sets a cell.
     pub(super) fn set_cell(&mut self, block: Block, at: u8, row: Row) {
-        self.need_row(row);
+        self.need_row(row, 1);
         let at = usize::from(at);
         let state = &mut self.blocks[block as usize];
         let before = std::mem::replace(&mut state.cells[at], row);
@@ -202,37 +249,38 @@ impl Image {
             self.by_content.remove(&old_key);
         }
         self.by_content.entry(new_key).or_insert(block);
-        self.free_row(before);
+        self.free_row(before, 1);
     }
 
     /// Sets the block of a slot.
     pub(super) fn set_slot_block(&mut self, slot: Slot, index: u8, block: Block) {
-        self.take_slot(slot);
         self.blocks[block as usize].needs += 1;
-        let before = std::mem::replace(&mut self.slots[slot as usize][usize::from(index)], block);
+        let before = std::mem::replace(&mut self.slots[slot as usize].blocks[usize::from(index)], block);
         self.let_go(before);
     }
 
     /// Takes a slot that leads nowhere.
-    pub(super) fn take_slot(&mut self, slot: Slot) {
+    pub(super) fn take_slot(&mut self, slot: Slot, base: Row) {
         self.slot_ids.take(slot);
+        self.need_row(base, 1);
         if self.slots.len() <= slot as usize {
-            self.slots.resize(slot as usize + 1, [BLOCK_DENY; SLOT_BLOCKS]);
+            self.slots.resize(slot as usize + 1, SlotState::of(BLOCK_DENY, ROW_DENY));
         }
+        self.slots[slot as usize].base = base;
     }
 
-    fn need_row(&mut self, row: Row) {
+    fn need_row(&mut self, row: Row, times: u32) {
         if row != DEAD && row > ROW_ACCEPT {
-            self.rows[row as usize].1 += 1;
+            self.rows[row as usize].1 += times;
         }
     }
 
-    fn free_row(&mut self, row: Row) {
+    fn free_row(&mut self, row: Row, times: u32) {
         if row == DEAD || row <= ROW_ACCEPT {
             return;
         }
         let (bits, needs) = &mut self.rows[row as usize];
-        *needs -= 1;
+        *needs -= times;
         if *needs == 0 {
             let key = *bits & self.live;
             if self.by_bits.get(&key) == Some(&row) {
@@ -257,7 +305,9 @@ impl Image {
             self.by_content.remove(&key);
         }
         self.of_index[usize::from(key.0)].remove(&block);
-        cells.iter().for_each(|row| self.free_row(*row));
+        for run in cells.chunk_by(|a, b| a == b) {
+            self.free_row(run[0], run.len() as u32);
+        }
         self.block_ids.give(block);
     }
 
@@ -265,32 +315,40 @@ impl Image {
     pub(super) fn carry_out(&mut self, deeds: Deeds) {
         let new_rows: Vec<_> = deeds.rows.iter().map(|(row, _)| *row).collect();
         deeds.rows.into_iter().for_each(|(row, bits)| self.set_row(row, bits));
-        deeds.blocks.into_iter().for_each(|(block, index, cells)| self.set_block(block, index, cells));
+        deeds.blocks.into_iter().for_each(|(block, new)| self.set_block(block, new));
         deeds.cells.into_iter().for_each(|(block, at, row)| self.set_cell(block, at, row));
-        deeds.slots.into_iter().for_each(|slot| self.take_slot(slot));
+        deeds.slots.into_iter().for_each(|(slot, base)| self.take_slot(slot, base));
         deeds.slot_blocks.into_iter().for_each(|(slot, index, block)| self.set_slot_block(slot, index, block));
         // A row that a block was meant for which did not fit is nobody's.
         for row in new_rows {
-            self.need_row(row);
-            self.free_row(row);
+            self.need_row(row, 1);
+            self.free_row(row, 1);
         }
     }
 
     /// Frees a slot, which leads nowhere from now on.
     pub(super) fn retire(&mut self, slot: Slot) {
-        for block in std::mem::replace(&mut self.slots[slot as usize], [BLOCK_DENY; SLOT_BLOCKS]) {
-            self.let_go(block);
-        }
+        let SlotState { blocks, base } =
+            std::mem::replace(&mut self.slots[slot as usize], SlotState::of(BLOCK_DENY, ROW_DENY));
+        blocks.into_iter().for_each(|block| self.let_go(block));
+        self.free_row(base, 1);
         self.slot_ids.give(slot);
     }
 
-    /// Notes that a class exists no more.
-    pub(super) fn kill(&mut self, class: Class) {
-        let at = (class % BLOCK_CLASSES) as u8;
-        for block in self.of_index[(class / BLOCK_CLASSES) as usize].clone() {
-            if self.block(block).cells[usize::from(at)] != DEAD {
-                self.set_cell(block, at, DEAD);
+    /// Notes that these classes, in ascending order, exist no more. What the tables say of them may stay where it is what
+    /// the slot would say of the next class of the number, if it knew nothing about it.
+    pub(super) fn kill(&mut self, classes: &[Class]) {
+        for group in classes.chunk_by(|a, b| a / BLOCK_CLASSES == b / BLOCK_CLASSES) {
+            let mut over = Vec::new();
+            for block in &self.of_index[(group[0] / BLOCK_CLASSES) as usize] {
+                let state = self.block(*block);
+                let cells = group.iter().map(|class| (class % BLOCK_CLASSES) as u8);
+                let stale = cells.filter(|at| {
+                    !matches!(state.cells[usize::from(*at)], DEAD) && state.cells[usize::from(*at)] != state.base
+                });
+                over.extend(stale.map(|at| (*block, at)));
             }
+            over.into_iter().for_each(|(block, at)| self.set_cell(block, at, DEAD));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Selectors meet labels: each finds the other at the cost of the answer, not of everything there is.
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::model::{LabelSelector, Labels, Operator};
 
@@ -21,6 +23,11 @@ fn anchor(selector: &LabelSelector) -> Option<Anchor<'_>> {
         }
         _ => None,
     })
+}
+
+/// Whether a selector selects everything that it can be found by.
+pub(super) fn is_anchor_only(selector: &LabelSelector) -> bool {
+    selector.match_labels.len() == 1 && selector.match_expressions.is_empty()
 }
 
 type Postings<Id> = HashMap<String, HashMap<String, BTreeSet<Id>>>;
@@ -97,7 +104,7 @@ impl<Id: Ord + Copy> SelectorIndex<Id> {
 /// Sets of labels, found by selectors that may select them. A key is indexed from its first use on.
 #[derive(Debug)]
 pub(super) struct LabelIndex<Id> {
-    postings: HashMap<String, HashMap<String, BTreeSet<Id>>>,
+    postings: HashMap<String, HashMap<String, Vec<Id>>>,
 }
 
 impl<Id> Default for LabelIndex<Id> {
@@ -109,13 +116,12 @@ impl<Id> Default for LabelIndex<Id> {
 impl<Id: Ord + Copy> LabelIndex<Id> {
     /// Adds labels.
     pub(super) fn add(&mut self, labels: &Labels, id: Id) {
+        if self.postings.is_empty() {
+            return;
+        }
         for (key, value) in labels {
             if let Some(values) = self.postings.get_mut(key) {
-                if let Some(ids) = values.get_mut(value) {
-                    ids.insert(id);
-                } else {
-                    values.insert(value.clone(), BTreeSet::from([id]));
-                }
+                post(values, value, id);
             }
         }
     }
@@ -125,8 +131,9 @@ impl<Id: Ord + Copy> LabelIndex<Id> {
         for (key, value) in labels {
             if let Some(values) = self.postings.get_mut(key)
                 && let Some(ids) = values.get_mut(value)
+                && let Ok(at) = ids.binary_search(&id)
             {
-                ids.remove(&id);
+                ids.remove(at);
                 if ids.is_empty() {
                     values.remove(value);
                 }
@@ -143,16 +150,26 @@ impl<Id: Ord + Copy> LabelIndex<Id> {
     ) -> Option<Vec<Id>> {
         let anchor = anchor(selector)?;
         if !self.postings.contains_key(anchor.key) {
-            let mut values: HashMap<String, BTreeSet<Id>> = HashMap::new();
+            let mut values = HashMap::new();
             for (id, labels) in everything {
                 if let Some(value) = labels.get(anchor.key) {
-                    values.entry(value.clone()).or_default().insert(id);
+                    post(&mut values, value, id);
                 }
             }
             self.postings.insert(anchor.key.to_owned(), values);
         }
         let values = &self.postings[anchor.key];
         Some(anchor.values.iter().filter_map(|value| values.get(*value)).flatten().copied().collect())
+    }
+}
+
+/// Adds to a sorted list, mostly at its end.
+fn post<Id: Ord>(values: &mut HashMap<String, Vec<Id>>, value: &str, id: Id) {
+    let ids = values.entry_ref(value).or_default();
+    if ids.last().is_none_or(|last| *last < id) {
+        ids.push(id);
+    } else if let Err(at) = ids.binary_search(&id) {
+        ids.insert(at, id);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Small numbers for values, with a count of who needs them.
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{hash::Hash, sync::Arc};
+
+use hashbrown::{Equivalent, HashMap};
 
 /// Gives every value a number. A number that nobody needs any more keeps its value until [`Interned::sweep`]: what is
 /// let go and taken up again within one update never changes its number, and no number changes its value in between.
@@ -35,6 +37,14 @@ impl<K: Eq + Hash> Interned<K> {
         self.numbers.insert(value, number);
         self.idle.push(number);
         number
+    }
+
+    /// The number of what is equivalent to this; of the value that is made if there is none.
+    pub(super) fn number_of<Q: Hash + Equivalent<Arc<K>>>(&mut self, like: &Q, make: impl FnOnce() -> K) -> u32 {
+        match self.numbers.get(like) {
+            Some(number) => *number,
+            None => self.number(make()),
+        }
     }
 
     /// The number of a value that somebody needs.

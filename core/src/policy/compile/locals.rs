@@ -7,7 +7,7 @@ use super::{
     policies::{PolicyId, World},
 };
 use crate::{
-    model::{Action, Endpoint, Uid},
+    model::{Action, Endpoint, Labels, Uid},
     policy::{
         evaluate::Step,
         tables::{Direction, Local, Slot},
@@ -31,6 +31,8 @@ pub(super) enum Course {
 pub(super) struct LocalState {
     /// Its number, once it is in the tables.
     pub(super) number: Option<Local>,
+    /// Its labels, as the index of them has it.
+    pub(super) labels: Labels,
     /// The policies that are about it, sorted.
     pub(super) policies: Vec<PolicyId>,
     /// What shall judge what reaches it and what it sends.
@@ -50,7 +52,10 @@ impl Compiler {
             let endpoint = endpoint.filter(|(cluster, endpoint)| self.is_local(*cluster, endpoint));
             let courses = match &endpoint {
                 Some((cluster, endpoint)) => {
-                    self.locals.entry(uid).or_default();
+                    let state = self.locals.entry(uid).or_default();
+                    self.local_labels.remove(&state.labels, uid);
+                    state.labels.clone_from(&endpoint.labels);
+                    self.local_labels.add(&state.labels, uid);
                     self.refresh_policies(uid, Some((*cluster, endpoint)));
                     self.courses(uid, *cluster, endpoint)
                 }
@@ -64,8 +69,10 @@ impl Compiler {
             if endpoint.is_none()
                 && let Some(state) = self.locals.remove(&uid)
             {
+                self.local_labels.remove(&state.labels, uid);
                 self.departed.extend(state.number);
             }
+            self.unsettled.insert(uid);
             unneeded.extend(before);
             courses.into_iter().for_each(|course| self.set_course(course, true));
         }

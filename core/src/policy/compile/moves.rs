@@ -1,14 +1,12 @@
 //! Addresses and prefixes that change their class, and the numbers of their classes meanwhile and afterwards.
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::{
     Fit, Shortage,
+    around::AroundId,
     atom::DENIED,
     classes::{Classes, Signature},
 };
@@ -29,6 +27,8 @@ pub(super) struct Move {
     pub(super) entry: Option<Class>,
     /// The class that it leads to so far, by its entry or a prefix.
     pub(super) old: Class,
+    /// What is around it.
+    pub(super) around: AroundId,
     /// Its atoms from now on.
     pub(super) signature: Signature,
 }

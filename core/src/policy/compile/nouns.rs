@@ -1,11 +1,10 @@
 //! The objects that a node knows, found as the compiler needs them.
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use hashbrown::HashMap;
+
+use super::workloads::Workloads;
 use crate::{
-    address::Claim,
     log::Change,
     model::{
         Cluster, Endpoint, Fleet, Key, Kind, Labels, Name, Node, Object, Policy, Resource, Scope, ServiceExport, Uid,
@@ -39,10 +38,6 @@ impl Noun {
         }
     }
 
-    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
-        if let Resource::Endpoint(endpoint) = self.resource.as_ref() { Some(endpoint) } else { None }
-    }
-
     pub(super) fn policy(&self) -> Option<&Policy> {
         if let Resource::Policy(policy) = self.resource.as_ref() { Some(policy) } else { None }
     }
@@ -61,12 +56,12 @@ pub(super) struct Nouns {
     objects: HashMap<Key, Arc<Noun>>,
     fleet: Option<Arc<Noun>>,
     clusters: BTreeMap<Uid, Arc<Noun>>,
-    namespaces: HashMap<(Uid, Name), Arc<Noun>>,
-    endpoints: HashMap<Uid, Arc<Noun>>,
+    namespaces: HashMap<Uid, HashMap<Name, Arc<Noun>>>,
+    pub(super) workloads: Workloads,
 }
 
 impl Nouns {
-    /// Takes a change over. `None`: it changes nothing.
+    /// Takes a change of anything but a workload over. `None`: it changes nothing.
     pub(super) fn apply(&mut self, change: &Change) -> Option<Replaced> {
         let (old, new) = match change {
             Change::Put(object) => {
@@ -92,9 +87,8 @@ impl Nouns {
             (Resource::Fleet(_), _) => self.fleet = None,
             (Resource::Cluster(_), _) => drop(self.clusters.remove(&noun.uid)),
             (Resource::Namespace(namespace), Some(cluster)) => {
-                self.namespaces.remove(&(cluster, namespace.name.clone()));
+                self.namespaces.entry(cluster).or_default().remove(&namespace.name);
             }
-            (Resource::Endpoint(_), _) => drop(self.endpoints.remove(&noun.uid)),
             _ => {}
         }
     }
@@ -104,9 +98,8 @@ impl Nouns {
             (Resource::Fleet(_), _) => self.fleet = Some(Arc::clone(noun)),
             (Resource::Cluster(_), _) => drop(self.clusters.insert(noun.uid, Arc::clone(noun))),
             (Resource::Namespace(namespace), Some(cluster)) => {
-                self.namespaces.insert((cluster, namespace.name.clone()), Arc::clone(noun));
+                self.namespaces.entry(cluster).or_default().insert(namespace.name.clone(), Arc::clone(noun));
             }
-            (Resource::Endpoint(_), _) => drop(self.endpoints.insert(noun.uid, Arc::clone(noun))),
             _ => {}
         }
     }
@@ -130,7 +123,7 @@ impl Nouns {
     }
 
     pub(super) fn namespace_labels(&self, cluster: Uid, name: &Name) -> Option<&Labels> {
-        match self.namespaces.get(&(cluster, name.clone()))?.resource.as_ref() {
+        match self.namespaces.get(&cluster)?.get(name)?.resource.as_ref() {
             Resource::Namespace(namespace) => Some(&namespace.labels),
             _ => None,
         }
@@ -155,16 +148,7 @@ impl Nouns {
     }
 
     pub(super) fn endpoint(&self, uid: Uid) -> Option<(Uid, &Endpoint)> {
-        let noun = self.endpoints.get(&uid)?;
-        Some((noun.cluster()?, noun.endpoint()?))
+        let (_, cluster, endpoint) = self.workloads.get(self.workloads.find(uid)?)?;
+        Some((cluster, endpoint))
     }
-
-    pub(super) fn endpoints(&self) -> impl Iterator<Item = (Uid, &Endpoint)> {
-        self.endpoints.values().filter_map(|noun| Some((noun.uid, noun.endpoint()?)))
-    }
-}
-
-/// What an endpoint claims.
-pub(super) fn claim(uid: Uid, endpoint: &Endpoint, local: bool) -> Claim {
-    Claim { local, started_ms: endpoint.started_ms, endpoint: uid }
 }

@@ -1,47 +1,49 @@
 //! Which atoms hold for whom: workloads by their profile, nodes, and addresses of unknown labels.
-use std::collections::{BTreeSet, HashMap};
+use std::{collections::BTreeSet, sync::Arc};
+
+use hashbrown::HashMap;
 
 use super::{
     atom::{ANY_PORT, Atom, AtomId, By, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
-    index::{LabelIndex, SelectorIndex},
+    digest::Meaning,
+    index::{LabelIndex, SelectorIndex, is_anchor_only},
     intern::Interned,
     nouns::Nouns,
     places::Places,
+    profiles::{Known, Profile, Text},
+    workloads::{self, WorkloadId},
 };
 use crate::{
     identity::Identity,
-    model::{Endpoint, IdentityId, Labels, Name, Node, Uid},
+    model::{Endpoint, IdentityId, LabelSelector, Name, Node, Resource, Uid},
     policy::matching::selects_backend,
 };
 
 /// Number of a [`Profile`].
 pub(super) type ProfileId = u32;
 
-/// What selectors see of a workload.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Profile {
-    pub(super) cluster: Uid,
-    pub(super) namespace: Name,
-    pub(super) service_account: String,
-    pub(super) labels: Labels,
-}
-
 /// The workloads of one profile.
 #[derive(Debug, Default, Clone)]
 struct Group {
+    known: Known,
     /// The pod atoms in force that select them, sorted.
     atoms: Vec<AtomId>,
-    members: Vec<Uid>,
+    members: Vec<WorkloadId>,
 }
 
 /// Profiles and atoms, matched.
 #[derive(Debug)]
 pub(super) struct Peers {
     pub(super) atoms: Interned<Atom>,
+    /// What those in force mean, by their numbers.
+    pub(super) meanings: Vec<Meaning>,
     profiles: Interned<Profile>,
+    /// Where the text of the endpoint at hand is put together.
+    text: Vec<u8>,
     groups: Vec<Group>,
-    of_endpoint: HashMap<Uid, ProfileId>,
-    of_namespace: HashMap<(Uid, Name), BTreeSet<ProfileId>>,
+    /// The profile of each workload, and its place among the members.
+    of_workload: Vec<(ProfileId, u32)>,
+    of_namespace: HashMap<Uid, HashMap<Name, BTreeSet<ProfileId>>>,
     by_labels: LabelIndex<ProfileId>,
     /// The pod atoms in force.
     selectors: SelectorIndex<AtomId>,
@@ -54,21 +56,26 @@ pub(super) struct Peers {
     nodes: BTreeSet<AtomId>,
     own_node_needs: u32,
     any_port_needs: u32,
+    /// How many atoms of named ports are in force.
+    named: u32,
 }
 
 impl Peers {
     pub(super) fn new() -> Self {
-        let mut atoms = Interned::default();
+        let (mut atoms, mut meanings) = (Interned::default(), Vec::new());
         for (number, atom) in [(DENIED, Atom::Denied), (OWN_NODE, Atom::OwnNode), (ANY_PORT, Atom::AnyPort)] {
+            meanings.push(Meaning::of(&atom));
             let given = atoms.number(atom);
             debug_assert_eq!(number, given, "fresh numbers start at 0");
             atoms.acquire(given);
         }
         Self {
             atoms,
+            meanings,
             profiles: Interned::default(),
+            text: Vec::new(),
             groups: Vec::new(),
-            of_endpoint: HashMap::new(),
+            of_workload: Vec::new(),
             of_namespace: HashMap::new(),
             by_labels: LabelIndex::default(),
             selectors: SelectorIndex::default(),
@@ -78,6 +85,7 @@ impl Peers {
             nodes: BTreeSet::new(),
             own_node_needs: 0,
             any_port_needs: 0,
+            named: 0,
         }
     }
 
@@ -87,56 +95,83 @@ impl Peers {
         self.profiles.sweep();
     }
 
-    pub(super) fn add_endpoint(&mut self, uid: Uid, cluster: Uid, endpoint: &Endpoint, nouns: &Nouns) {
-        let Endpoint { namespace, service_account, labels, .. } = endpoint.clone();
-        let profile = Profile { cluster, namespace, service_account, labels };
-        let id = self.profiles.number(profile);
-        if self.groups.len() <= id as usize {
-            self.groups.resize_with(id as usize + 1, Group::default);
+    pub(super) fn add_endpoint(&mut self, id: WorkloadId, cluster: Uid, like: &Arc<Resource>, nouns: &Nouns) {
+        let Some(endpoint) = workloads::endpoint(like) else { return };
+        let text = Text::write(&mut self.text, cluster, endpoint);
+        let profile = self.profiles.number_of(&text, || Profile::new(cluster, like, &text));
+        if self.groups.len() <= profile as usize {
+            self.groups.resize_with(profile as usize + 1, Group::default);
         }
-        if self.profiles.acquire(id) {
-            self.by_labels.add(&endpoint.labels, id);
-            self.of_namespace.entry((cluster, endpoint.namespace.clone())).or_default().insert(id);
-            self.match_profile(id, nouns);
+        if self.profiles.acquire(profile) {
+            self.by_labels.add(&endpoint.labels, profile);
+            let namespaces = self.of_namespace.entry(cluster).or_default();
+            match namespaces.get_mut(&endpoint.namespace) {
+                Some(profiles) => drop(profiles.insert(profile)),
+                None => drop(namespaces.insert(endpoint.namespace.clone(), BTreeSet::from([profile]))),
+            }
+            self.match_profile(profile, nouns);
         }
-        self.groups[id as usize].members.push(uid);
-        self.of_endpoint.insert(uid, id);
+        let members = &mut self.groups[profile as usize].members;
+        if self.of_workload.len() <= id as usize {
+            self.of_workload.resize(id as usize + 1, (0, 0));
+        }
+        self.of_workload[id as usize] = (profile, members.len() as u32);
+        members.push(id);
     }
 
-    pub(super) fn remove_endpoint(&mut self, uid: Uid) {
-        let Some(id) = self.of_endpoint.remove(&uid) else { return };
-        let members = &mut self.groups[id as usize].members;
-        if let Some(at) = members.iter().position(|member| *member == uid) {
-            members.swap_remove(at);
+    pub(super) fn remove_endpoint(&mut self, id: WorkloadId) {
+        let (profile, at) = self.of_workload[id as usize];
+        let group = &mut self.groups[profile as usize];
+        group.members.swap_remove(at as usize);
+        if let Some(moved) = group.members.get(at as usize) {
+            self.of_workload[*moved as usize].1 = at;
         }
-        if self.profiles.release(id) {
-            let profile = self.profiles.get(id);
-            self.by_labels.remove(&profile.labels, id);
-            if let Some(ids) = self.of_namespace.get_mut(&(profile.cluster, profile.namespace.clone())) {
-                ids.remove(&id);
+        if self.profiles.release(profile)
+            && let Some(seen) = self.profiles.get(profile).seen()
+        {
+            self.by_labels.remove(&seen.labels, profile);
+            if let Some(namespaces) = self.of_namespace.get_mut(&self.profiles.get(profile).cluster())
+                && let Some(profiles) = namespaces.get_mut(&seen.namespace)
+            {
+                profiles.remove(&profile);
+                if profiles.is_empty() {
+                    namespaces.remove(&seen.namespace);
+                }
             }
-            self.groups[id as usize].atoms.clear();
+            group.atoms.clear();
         }
     }
 
     /// Matches a profile with every atom in force.
     fn match_profile(&mut self, id: ProfileId, nouns: &Nouns) {
-        let profile = self.profiles.get(id);
+        let Some(Endpoint { namespace, labels, .. }) = self.profiles.get(id).seen() else { return };
+        let cluster = self.profiles.get(id).cluster();
+        let known = match (nouns.cluster(cluster), nouns.namespace_labels(cluster, namespace)) {
+            (None, _) => Known::Nothing,
+            (Some(_), None) => Known::Cluster,
+            (Some(_), Some(_)) => Known::Everything,
+        };
         let selects = |atom: &AtomId| match self.atoms.get(*atom).as_ref() {
-            Atom::Pods(selector) => selected(selector, profile, nouns),
+            Atom::Pods(selector) => selected(selector, self.profiles.get(id), nouns),
             _ => false,
         };
-        let candidates = self.selectors.candidates(&profile.labels).chain(self.unlabelled.iter().copied());
-        let mut atoms: Vec<_> = candidates.filter(selects).collect();
+        let mut atoms: Vec<_> = match known {
+            Known::Everything => {
+                let candidates = self.selectors.candidates(labels).chain(self.unlabelled.iter().copied());
+                candidates.filter(selects).collect()
+            }
+            _ => Vec::new(),
+        };
         atoms.sort_unstable();
         atoms.dedup();
-        self.groups[id as usize].atoms = atoms;
+        let group = &mut self.groups[id as usize];
+        (group.known, group.atoms) = (known, atoms);
     }
 
     /// Matches the profiles of a namespace anew, after its labels changed.
     pub(super) fn rematch_namespace(&mut self, cluster: Uid, namespace: &Name, nouns: &Nouns, places: &mut Places) {
-        let ids = self.of_namespace.get(&(cluster, namespace.clone())).cloned().unwrap_or_default();
-        for id in ids {
+        let ids = self.of_namespace.get(&cluster).and_then(|namespaces| namespaces.get(namespace));
+        for id in ids.cloned().unwrap_or_default() {
             self.match_profile(id, nouns);
             self.touch_profile(id, nouns, places);
         }
@@ -152,17 +187,18 @@ impl Peers {
     /// Matches every profile anew, after what counts for an identity changed.
     pub(super) fn rematch_identities(&mut self, nouns: &Nouns, places: &mut Places) {
         if !self.unlabelled.is_empty() {
-            self.rematch(|_| true, nouns, places);
+            let ids = self.profiles.iter().map(|(id, _)| id).collect();
+            self.rematch(ids, nouns, places);
         }
     }
 
     /// Matches the profiles of a cluster anew, after it changed.
     pub(super) fn rematch_cluster(&mut self, cluster: Uid, nouns: &Nouns, places: &mut Places) {
-        self.rematch(|profile| profile.cluster == cluster, nouns, places);
+        let ids = self.of_namespace.get(&cluster).into_iter().flat_map(HashMap::values).flatten().copied().collect();
+        self.rematch(ids, nouns, places);
     }
 
-    fn rematch(&mut self, concerns: impl Fn(&Profile) -> bool, nouns: &Nouns, places: &mut Places) {
-        let ids: Vec<_> = self.profiles.iter().filter(|(_, profile)| concerns(profile)).map(|(id, _)| id).collect();
+    fn rematch(&mut self, ids: Vec<ProfileId>, nouns: &Nouns, places: &mut Places) {
         for id in ids {
             self.match_profile(id, nouns);
             self.touch_profile(id, nouns, places);
@@ -170,9 +206,8 @@ impl Peers {
     }
 
     fn touch_profile(&self, id: ProfileId, nouns: &Nouns, places: &mut Places) {
-        let members = &self.groups[id as usize].members;
-        for (_, endpoint) in members.iter().filter_map(|uid| nouns.endpoint(*uid)) {
-            endpoint.addresses.iter().for_each(|address| places.touch(*address));
+        for id in &self.groups[id as usize].members {
+            places.touch_workload(*id, || Some(&nouns.workloads.get(*id)?.2.addresses));
         }
     }
 
@@ -181,9 +216,10 @@ impl Peers {
         for (_, cluster) in nouns.clusters().filter(|(uid, cluster)| clusters.contains(*uid, cluster)) {
             cluster.prefixes.iter().for_each(|prefix| places.touch_prefixes_within(*prefix));
         }
-        let orphans =
-            self.of_namespace.iter().filter(|((cluster, name), _)| nouns.namespace_labels(*cluster, name).is_none());
-        orphans.flat_map(|(_, ids)| ids).for_each(|id| self.touch_profile(*id, nouns, places));
+        let namespaces =
+            self.of_namespace.iter().flat_map(|(cluster, of)| of.iter().map(move |(name, ids)| (*cluster, name, ids)));
+        let orphans = namespaces.filter(|(cluster, name, _)| nouns.namespace_labels(*cluster, name).is_none());
+        orphans.flat_map(|(.., ids)| ids).for_each(|id| self.touch_profile(*id, nouns, places));
     }
 
     /// Puts an atom in force, or says that one more needs it.
@@ -233,6 +269,10 @@ impl Peers {
     fn set_in_force(&mut self, id: AtomId, on: bool, nouns: &Nouns, places: &mut Places) {
         let atom = std::sync::Arc::clone(self.atoms.get(id));
         let put = |set: &mut BTreeSet<AtomId>| if on { set.insert(id) } else { set.remove(&id) };
+        if on {
+            self.meanings.resize(self.meanings.len().max(id as usize + 1), Meaning::default());
+            self.meanings[id as usize] = Meaning::of(atom.as_ref());
+        }
         match atom.as_ref() {
             Atom::Pods(selector) => {
                 match &selector.by {
@@ -241,7 +281,17 @@ impl Peers {
                     By::Identity(_) | By::Service { .. } if on => drop(self.unlabelled.insert(id)),
                     By::Identity(_) | By::Service { .. } => drop(self.unlabelled.remove(&id)),
                 }
-                for profile in self.selected_profiles(selector, nouns) {
+                for profile in self.candidates(selector, nouns) {
+                    let group = &self.groups[profile as usize];
+                    // Out of force, those that have it lose it.
+                    let concerns = if on {
+                        group.known == Known::Everything && selected(selector, self.profiles.get(profile), nouns)
+                    } else {
+                        group.atoms.binary_search(&id).is_ok()
+                    };
+                    if !concerns {
+                        continue;
+                    }
                     let atoms = &mut self.groups[profile as usize].atoms;
                     match (atoms.binary_search(&id), on) {
                         (Err(at), true) => atoms.insert(at, id),
@@ -266,40 +316,51 @@ impl Peers {
             Atom::Block(block) if on => places.add_block(id, block),
             Atom::Block(block) => places.remove_block(id, block),
             Atom::Named(name, port) => {
+                self.named = if on { self.named + 1 } else { self.named - 1 };
                 let has = |endpoint: &Endpoint| has_port(endpoint, name, *port);
-                for (_, endpoint) in nouns.endpoints().filter(|(_, endpoint)| has(endpoint)) {
-                    endpoint.addresses.iter().for_each(|address| places.touch(*address));
+                for (id, endpoint) in nouns.workloads.iter().filter(|(_, endpoint)| has(endpoint)) {
+                    places.touch_workload(id, || Some(&endpoint.addresses));
                 }
             }
             Atom::Denied | Atom::OwnNode | Atom::AnyPort => {}
         }
     }
 
-    fn selected_profiles(&mut self, selector: &PodSelector, nouns: &Nouns) -> Vec<ProfileId> {
+    /// The profiles that a selector may select.
+    fn candidates(&mut self, selector: &PodSelector, nouns: &Nouns) -> Vec<ProfileId> {
         let all = || self.profiles.iter().map(|(id, _)| id).collect();
-        let candidates = match &selector.by {
+        match &selector.by {
             By::Labels { pods, .. } => {
-                let everything = self.profiles.iter().map(|(id, profile)| (id, &profile.labels));
+                let everything = self.profiles.iter().filter_map(|(id, profile)| Some((id, profile.seen()?.labels)));
                 self.by_labels.candidates(pods, everything).unwrap_or_else(all)
             }
             By::Service { namespace, .. } => {
-                let of = |(uid, _)| self.of_namespace.get(&(uid, namespace.clone()));
+                let of = |(uid, _)| self.of_namespace.get(&uid)?.get(namespace);
                 nouns.clusters().filter_map(of).flatten().copied().collect()
             }
             By::Identity(_) => all(),
-        };
-        let selects = |id: &ProfileId| selected(selector, self.profiles.get(*id), nouns);
-        candidates.into_iter().filter(selects).collect()
+        }
     }
 
-    /// The atoms that hold for a workload whose namespace is known.
-    pub(super) fn of_workload(&self, uid: Uid, endpoint: &Endpoint, atoms: &mut Vec<AtomId>) {
-        if let Some(id) = self.of_endpoint.get(&uid) {
-            atoms.extend(&self.groups[*id as usize].atoms);
-        }
-        for port in &endpoint.named_ports {
-            let name = PortName { name: port.name.clone(), protocol: port.protocol };
-            atoms.extend(self.atoms.needed(&Atom::Named(name, port.port)));
+    /// How much is known of a workload.
+    pub(super) fn known(&self, id: WorkloadId) -> Known {
+        self.group(id).map_or(Known::Nothing, |group| group.known)
+    }
+
+    fn group(&self, id: WorkloadId) -> Option<&Group> {
+        self.groups.get(self.of_workload.get(id as usize)?.0 as usize)
+    }
+
+    /// The atoms that hold for a workload of which everything is known.
+    pub(super) fn of_workload(&self, id: WorkloadId, nouns: &Nouns, atoms: &mut Vec<AtomId>) {
+        atoms.extend(self.group(id).into_iter().flat_map(|group| &group.atoms));
+        if self.named > 0
+            && let Some((.., endpoint)) = nouns.workloads.get(id)
+        {
+            for port in &endpoint.named_ports {
+                let name = PortName { name: port.name.clone(), protocol: port.protocol };
+                atoms.extend(self.atoms.needed(&Atom::Named(name, port.port)));
+            }
         }
     }
 
@@ -340,22 +401,27 @@ pub(super) fn has_port(endpoint: &Endpoint, name: &PortName, port: u16) -> bool 
     endpoint.named_ports.iter().find(is).is_some()
 }
 
-/// Whether a workload of this profile is selected. A namespace whose labels are not known is not.
+/// Whether the workloads of this profile, which was found by its labels and of which everything is known, are selected.
 fn selected(selector: &PodSelector, profile: &Profile, nouns: &Nouns) -> bool {
-    let Some(labels) = nouns.namespace_labels(profile.cluster, &profile.namespace) else { return false };
-    contains(&selector.clusters, profile.cluster, nouns)
-        && match &selector.by {
-            By::Labels { namespaces, pods } => namespaces.matches(labels) && pods.matches(&profile.labels),
-            By::Identity(names) => names.contains(&identity(profile, nouns)),
-            By::Service { namespace, name } => {
-                let export = || nouns.export(profile.cluster, namespace, name);
-                *namespace == profile.namespace
-                    && export().is_some_and(|export| selects_backend(&export.selector, &profile.labels))
+    let all = |labels: &LabelSelector| labels.match_labels.is_empty() && labels.match_expressions.is_empty();
+    contains(&selector.clusters, profile.cluster(), nouns)
+        && match (&selector.by, profile.seen()) {
+            (By::Labels { namespaces, pods }, _) if is_anchor_only(pods) && all(namespaces) => true,
+            (_, None) => false,
+            (By::Labels { namespaces, pods }, Some(seen)) => {
+                let known = nouns.namespace_labels(profile.cluster(), &seen.namespace);
+                pods.matches(&seen.labels) && known.is_some_and(|known| namespaces.matches(known))
+            }
+            (By::Identity(names), Some(seen)) => names.contains(&identity(seen, nouns)),
+            (By::Service { namespace, name }, Some(seen)) => {
+                let export = || nouns.export(profile.cluster(), namespace, name);
+                *namespace == seen.namespace
+                    && export().is_some_and(|export| selects_backend(&export.selector, &seen.labels))
             }
         }
 }
 
-fn identity(profile: &Profile, nouns: &Nouns) -> IdentityId {
+fn identity(seen: &Endpoint, nouns: &Nouns) -> IdentityId {
     let excluded = nouns.fleet().map(|fleet| fleet.excluded_label_keys.as_slice()).unwrap_or_default();
-    Identity::new(&profile.namespace, &profile.service_account, &profile.labels, excluded).id()
+    Identity::of(seen, excluded).id()
 }

@@ -1,45 +1,23 @@
 //! Addresses and prefixes: who claims them, which blocks they are in, and what the tables say about them.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Bound,
 };
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
-use super::atom::AtomId;
+use super::{
+    atom::AtomId,
+    spots::{Spot, Spots},
+    workloads::WorkloadId,
+};
 use crate::{
     address::Claim,
     model::{IpBlock, Key, Uid},
     policy::tables::Class,
 };
-
-/// An address that somebody claims or that has an entry.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    /// In ascending order: the last holds the address.
-    claims: SmallVec<[Claim; 1]>,
-    /// The nodes that have it, in the order of their keys: the first is who it is.
-    nodes: BTreeSet<Key>,
-    /// Its class in the tables.
-    pub(super) entry: Option<Class>,
-}
-
-impl Place {
-    /// The workload that holds the address.
-    pub(super) fn holder(&self) -> Option<Uid> {
-        self.claims.last().map(|claim| claim.endpoint)
-    }
-
-    /// The node that it belongs to.
-    pub(super) fn node(&self) -> Option<&Key> {
-        self.nodes.first()
-    }
-
-    fn is_bare(&self) -> bool {
-        self.claims.is_empty() && self.nodes.is_empty() && self.entry.is_none()
-    }
-}
 
 /// A prefix that the world or a policy in force speaks of.
 #[derive(Debug, Default)]
@@ -60,7 +38,11 @@ impl Prefix {
 /// All of them, and which of them an update may have changed.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    addresses: BTreeMap<IpAddr, Place>,
+    spots: Spots,
+    /// The claims to addresses that several workloads claim, in ascending order: the last holds the address.
+    rivals: HashMap<IpAddr, Vec<(Claim, WorkloadId)>>,
+    /// The nodes that have an address, in the order of their keys: the first is who it is.
+    nodes: BTreeMap<IpAddr, BTreeSet<Key>>,
     prefixes: BTreeMap<IpNet, Prefix>,
     /// How many prefixes of each length there are, per family.
     lengths: [BTreeMap<u8, u32>; 2],
@@ -70,6 +52,9 @@ pub(super) struct Places {
     homes: HashMap<IpNet, BTreeSet<Uid>>,
     touched: Vec<IpAddr>,
     touched_prefixes: BTreeSet<IpNet>,
+    /// The workloads all of whose addresses were touched, so that nobody does so twice.
+    touched_workloads: Vec<WorkloadId>,
+    is_touched: Vec<bool>,
 }
 
 fn family(net: &IpNet) -> usize {
@@ -79,6 +64,18 @@ fn family(net: &IpNet) -> usize {
 impl Places {
     pub(super) fn touch(&mut self, address: IpAddr) {
         self.touched.push(address);
+    }
+
+    /// Touches a workload's addresses, asked for only if that is news.
+    pub(super) fn touch_workload<'a>(&mut self, id: WorkloadId, addresses: impl FnOnce() -> Option<&'a [IpAddr]>) {
+        let at = id as usize;
+        if self.is_touched.len() <= at {
+            self.is_touched.resize(at + 1, false);
+        }
+        if !std::mem::replace(&mut self.is_touched[at], true) {
+            self.touched_workloads.push(id);
+            self.touched.extend(addresses().into_iter().flatten());
+        }
     }
 
     /// Touches the addresses and the prefixes inside a prefix, and the prefix.
@@ -102,18 +99,19 @@ impl Places {
 
     /// The addresses inside a prefix that somebody claims or that have an entry.
     pub(super) fn addresses_within(&self, net: IpNet) -> impl Iterator<Item = IpAddr> {
-        self.addresses.range(net.network()..=net.broadcast()).map(|(address, _)| *address)
+        let nodes = self.nodes.range(net.network()..=net.broadcast()).map(|(address, _)| *address);
+        self.spots.within(net).chain(nodes)
     }
 
     /// Touches the addresses of nodes.
     pub(super) fn touch_nodes(&mut self) {
-        let nodes = self.addresses.iter().filter(|(_, place)| !place.nodes.is_empty());
-        self.touched.extend(nodes.map(|(address, _)| *address));
+        self.touched.extend(self.nodes.keys());
     }
 
     /// Touches everything.
     pub(super) fn touch_all(&mut self) {
-        self.touched.extend(self.addresses.keys());
+        self.touched.extend(self.spots.iter().map(|(address, _)| address));
+        self.touched.extend(self.nodes.keys());
         self.touched_prefixes.extend(self.prefixes.keys());
     }
 
@@ -122,6 +120,9 @@ impl Places {
         let mut addresses = std::mem::take(&mut self.touched);
         addresses.sort_unstable();
         addresses.dedup();
+        for id in self.touched_workloads.drain(..) {
+            self.is_touched[id as usize] = false;
+        }
         (addresses, std::mem::take(&mut self.touched_prefixes))
     }
 
@@ -131,39 +132,84 @@ impl Places {
         self.touched_prefixes.extend(prefixes);
     }
 
-    pub(super) fn add_claim(&mut self, address: IpAddr, claim: Claim) {
-        let claims = &mut self.addresses.entry(address).or_default().claims;
-        if let Err(at) = claims.binary_search(&claim) {
-            claims.insert(at, claim);
-        }
+    /// Notes a claim; `other` knows those of other workloads.
+    pub(super) fn add_claim(
+        &mut self,
+        address: IpAddr,
+        (id, claim): (WorkloadId, Claim),
+        other: impl FnOnce(WorkloadId) -> Option<Claim>,
+    ) {
         self.touch(address);
+        let holder = match self.holder(address) {
+            None => id,
+            Some(holder) => {
+                let claims = self.rivals.entry(address).or_default();
+                if claims.is_empty() {
+                    claims.extend(other(holder).map(|claim| (claim, holder)));
+                }
+                if claims.iter().all(|(_, each)| *each != id) {
+                    claims.push((claim, id));
+                    claims.sort_unstable();
+                }
+                claims.last().map_or(id, |(_, holder)| *holder)
+            }
+        };
+        self.settle_claims(address, Some(holder));
     }
 
-    pub(super) fn remove_claim(&mut self, address: IpAddr, claim: &Claim) {
-        if let Some(place) = self.addresses.get_mut(&address) {
-            place.claims.retain(|each| each != claim);
-        }
+    /// Takes a workload's claim back.
+    pub(super) fn remove_claim(&mut self, address: IpAddr, id: WorkloadId) {
         self.touch(address);
+        let Some(holder) = self.holder(address) else { return };
+        let holder = match self.rivals.get_mut(&address) {
+            None => Some(holder).filter(|holder| *holder != id),
+            Some(claims) => {
+                claims.retain(|(_, each)| *each != id);
+                claims.last().map(|(_, holder)| *holder)
+            }
+        };
+        self.settle_claims(address, holder);
+    }
+
+    fn settle_claims(&mut self, address: IpAddr, holder: Option<WorkloadId>) {
+        self.spots.set(address, |spot| spot.set_holder(holder));
+        if self.rivals.get(&address).is_some_and(|claims| claims.len() < 2) {
+            self.rivals.remove(&address);
+        }
     }
 
     pub(super) fn add_node(&mut self, address: IpAddr, key: &Key) {
-        self.addresses.entry(address).or_default().nodes.insert(key.clone());
+        self.nodes.entry(address).or_default().insert(key.clone());
         self.touch(address);
     }
 
     pub(super) fn remove_node(&mut self, address: IpAddr, key: &Key) {
-        if let Some(place) = self.addresses.get_mut(&address) {
-            place.nodes.remove(key);
+        if let Some(nodes) = self.nodes.get_mut(&address)
+            && nodes.remove(key)
+            && nodes.is_empty()
+        {
+            self.nodes.remove(&address);
         }
         self.touch(address);
     }
 
-    pub(super) fn place(&self, address: IpAddr) -> Option<&Place> {
-        self.addresses.get(&address)
+    /// What is known of an address.
+    pub(super) fn spot(&self, address: IpAddr) -> Spot {
+        self.spots.get(address).unwrap_or_default()
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (IpAddr, &Place)> {
-        self.addresses.iter().map(|(address, place)| (*address, place))
+    fn holder(&self, address: IpAddr) -> Option<WorkloadId> {
+        self.spot(address).holder()
+    }
+
+    /// The node that an address belongs to.
+    pub(super) fn node(&self, address: IpAddr) -> Option<&Key> {
+        self.nodes.get(&address)?.first()
+    }
+
+    /// The addresses that have an entry.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (IpAddr, Class)> {
+        self.spots.iter().filter_map(|(address, spot)| Some((address, spot.entry()?)))
     }
 
     pub(super) fn prefixes(&self) -> impl Iterator<Item = (IpNet, &Prefix)> {
@@ -176,11 +222,7 @@ impl Places {
 
     /// Notes what the tables say about an address from now on.
     pub(super) fn set_entry(&mut self, address: IpAddr, entry: Option<Class>) {
-        let place = self.addresses.entry(address).or_default();
-        place.entry = entry;
-        if place.is_bare() {
-            self.addresses.remove(&address);
-        }
+        self.spots.set(address, |spot| spot.set_entry(entry));
     }
 
     /// Notes what the tables say about a prefix from now on.
@@ -202,13 +244,6 @@ impl Places {
             if *count == 0 {
                 lengths.remove(&net.prefix_len());
             }
-        }
-    }
-
-    /// Forgets an address that nobody claims any more, if it has no entry.
-    pub(super) fn forget_bare(&mut self, address: IpAddr) {
-        if self.addresses.get(&address).is_some_and(Place::is_bare) {
-            self.addresses.remove(&address);
         }
     }
 
@@ -254,6 +289,19 @@ impl Places {
             let (net, prefix) = self.prefixes.get_key_value(&IpNet::new(net.addr(), *length).ok()?.trunc())?;
             Some((*net, prefix))
         })
+    }
+
+    /// The last address from this on that no prefix divides from it, where `innermost` is the longest prefix around it.
+    pub(super) fn end_of_run(&self, address: IpAddr, innermost: Option<IpNet>) -> IpAddr {
+        let beyond = (Bound::Excluded(IpNet::from(address)), Bound::Unbounded);
+        let next = self.prefixes.range(beyond).map(|(net, _)| net.network()).next();
+        let before = next.and_then(|next| match (address, next) {
+            (IpAddr::V4(_), IpAddr::V4(next)) => Some(IpAddr::V4((next.to_bits() - 1).into())),
+            (IpAddr::V6(_), IpAddr::V6(next)) => Some(IpAddr::V6((next.to_bits() - 1).into())),
+            _ => None,
+        });
+        let end = innermost.map_or(address, |net| net.broadcast());
+        before.map_or(end, |before| before.min(end))
     }
 
     fn prefixes_within(&self, net: IpNet) -> impl Iterator<Item = IpNet> {

@@ -1,23 +1,27 @@
 //! From what has changed to the writes that make it so.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
 };
 
+use hashbrown::HashSet;
 use ipnet::IpNet;
 
 use super::{
     Compiler, Fit, Shortage,
+    around::Arounds,
     atom::AtomId,
     classes::Signature,
     code::ProgramId,
     draft::{Deeds, Draft},
-    locals::Course,
+    locals::{Course, LocalState},
     moves::{Move, Numbering, Who},
+    policies::Policies,
     ports::PortsDraft,
     sight::Sight,
     slots::Builder,
+    standing::Stand,
 };
 use crate::{
     model::Uid,
@@ -34,8 +38,8 @@ struct Change {
     deeds: Deeds,
     /// Slots that programs have from now on.
     built: BTreeMap<ProgramId, Slot>,
-    /// Slots that nothing uses any more.
-    retired: Vec<Slot>,
+    /// Programs whose slots nothing uses any more.
+    retired: BTreeSet<ProgramId>,
     /// New words of workloads, with their numbers.
     words: Vec<(Uid, Local, [Slot; 2])>,
     plan: Plan,
@@ -45,6 +49,10 @@ impl Compiler {
     /// Brings the tables to the present state of the objects, or leaves everything as it is and says what is too small.
     pub(super) fn plan(&mut self, fit: &mut Fit) -> Result<Plan, Shortage> {
         self.refresh_locals();
+        let Policies { terms, changed_terms, .. } = &mut self.policies;
+        if self.ports.relabel(terms, changed_terms) {
+            changed_terms.clear();
+        }
         if self.is_degraded {
             self.places.touch_all();
         }
@@ -52,7 +60,7 @@ impl Compiler {
         match self.draft(&addresses, &prefixes, fit) {
             Ok(change) => {
                 self.is_degraded = fit.is_short();
-                let plan = self.commit(change, &addresses);
+                let plan = self.commit(change);
                 prefixes.iter().for_each(|net| self.places.forget_gone(*net));
                 Ok(plan)
             }
@@ -64,15 +72,16 @@ impl Compiler {
     }
 
     fn draft(&self, addresses: &[IpAddr], prefixes: &BTreeSet<IpNet>, fit: &mut Fit) -> Result<Change, Shortage> {
-        let ports = if self.policies.terms_changed {
+        let ports = if self.policies.changed_terms.is_empty() {
+            None
+        } else {
             let terms: Vec<_> = self.policies.terms.iter().map(|(id, set)| (id, set.as_ref())).collect();
             Some(self.ports.draft(&terms, fit)?)
-        } else {
-            None
         };
         let now = ports.as_ref().map_or(&self.ports, |ports| &ports.during);
-        let mut moves = self.moves(addresses, prefixes);
-        self.make_room(&mut moves, fit)?;
+        let mut arounds = Arounds::default();
+        let mut moves = self.moves(addresses, prefixes, &mut arounds);
+        self.make_room(&mut moves, &mut arounds, fit)?;
         let flips = self.flips();
         let numbering = if flips {
             Numbering::around_flip(&moves, &self.classes, fit)?
@@ -81,13 +90,8 @@ impl Compiler {
         };
         let splits = ports.as_ref().map(|ports| ports.splits.as_slice()).unwrap_or_default();
         let mut draft = Draft::new(&self.image, now.live(), splits, ports.is_some());
-        let builder = Builder {
-            compiler: self,
-            sight: Sight { policies: &self.policies, peers: &self.peers, ports: now },
-            numbering: &numbering,
-            flips,
-        };
-        let (built, retired) = builder.build(&mut draft, fit)?;
+        let sight = Sight { policies: &self.policies, peers: &self.peers, ports: now };
+        let (built, retired) = Builder::new(self, sight, &numbering, flips).build(&mut draft, fit)?;
         let words = self.words(&built, fit)?;
         let mut change = Change {
             deeds: std::mem::take(&mut draft.deeds),
@@ -106,21 +110,17 @@ impl Compiler {
         if let Some(ports) = &ports {
             plan.writes.splice(at..at, ports.writes.iter().cloned());
         }
-        change.finals = self.write_moves(&change.moves, &change.numbering, flips, &mut plan);
+        change.finals = self.write_moves((&change.moves, &arounds), &change.numbering, flips, &mut plan);
         self.write_words(&change, &mut plan);
         if let Some(ports) = &ports {
             plan.settle.extend(ports.settle.iter().cloned());
         }
-        for slot in &change.retired {
+        for slot in change.retired.iter().filter_map(|id| self.standing.slot(*id)) {
             // Also what it was told in this very plan: the next one to get its number expects it to lead nowhere.
-            let before = (0..).zip(self.image.slot(*slot)).filter(|(_, block)| **block != BLOCK_DENY).map(|(at, _)| at);
-            let told = change.deeds.slot_blocks.iter().filter(|(told, ..)| told == slot).map(|(_, at, _)| *at);
+            let before = (0..).zip(self.image.slot(slot)).filter(|(_, block)| **block != BLOCK_DENY).map(|(at, _)| at);
+            let told = change.deeds.slot_blocks.iter().filter(|(told, ..)| *told == slot).map(|(_, at, _)| *at);
             let used: BTreeSet<u8> = before.chain(told).collect();
-            plan.settle.extend(used.into_iter().map(|index| Write::SlotBlock {
-                slot: *slot,
-                index,
-                block: BLOCK_DENY,
-            }));
+            plan.settle.extend(used.into_iter().map(|index| Write::SlotBlock { slot, index, block: BLOCK_DENY }));
         }
         change.plan = plan;
         change.ports = ports;
@@ -132,51 +132,53 @@ impl Compiler {
         let changes = |course: &Course, word: Slot| match course {
             Course::Deny => word != SLOT_DENY,
             Course::Accept => word != SLOT_ACCEPT,
-            Course::Program(id) => self.slots.get(id) != Some(&word),
+            Course::Program(id) => self.standing.slot(*id) != Some(word),
         };
-        self.is_degraded
-            || self.locals.values().any(|local| {
-                local
-                    .words
-                    .is_some_and(|words| local.courses.iter().zip(words).any(|(course, word)| changes(course, word)))
-            })
+        let changes_any = |local: &LocalState| {
+            local.words.is_some_and(|words| local.courses.iter().zip(words).any(|(course, word)| changes(course, word)))
+        };
+        self.is_degraded || self.unsettled.iter().filter_map(|uid| self.locals.get(uid)).any(changes_any)
     }
 
     /// Everything whose atoms may have changed, with its atoms from now on.
-    fn moves(&self, addresses: &[IpAddr], prefixes: &BTreeSet<IpNet>) -> Vec<Move> {
-        let mut moves = Vec::new();
-        let mut interned: HashMap<Vec<AtomId>, Signature> = HashMap::new();
-        let mut signature = |atoms: Vec<AtomId>| -> Signature {
-            if let Some(class) = self.classes.find(&atoms)
-                && let Some(known) = self.classes.signature(class)
-            {
-                return Arc::clone(known);
-            }
-            Arc::clone(interned.entry(atoms).or_insert_with_key(|atoms| atoms.as_slice().into()))
+    fn moves(&self, addresses: &[IpAddr], prefixes: &BTreeSet<IpNet>, arounds: &mut Arounds) -> Vec<Move> {
+        let mut moves = Vec::with_capacity(addresses.len() + prefixes.len());
+        let mut interned: HashSet<Signature> = HashSet::new();
+        let mut signature = |atoms: &[AtomId]| -> Signature {
+            let known = self.classes.find(atoms).and_then(|class| self.classes.signature(class));
+            Arc::clone(known.unwrap_or_else(|| interned.get_or_insert_with(atoms, |atoms| atoms.into())))
         };
-        let mut also = Vec::new();
+        let (mut also, mut outer) = (Vec::new(), None);
         // A prefix that is gone without ever having got an entry is none.
         let is_there =
             |net: &&IpNet| self.places.prefix(**net).is_some_and(|prefix| !prefix.is_gone() || prefix.entry.is_some());
         for net in prefixes.iter().filter(is_there) {
             let (entry, old) = self.class_of_prefix(*net);
-            let signature = signature(self.atoms_of_prefix(*net));
-            if self.classes.signature(old) != Some(&signature) {
+            let around = arounds.of_prefix(*net, self);
+            let signature = signature(&self.atoms_of_prefix(arounds.get(around)));
+            // Prefixes come in order, the longer after those around them.
+            if self.classes.signature(old) != Some(&signature) && !outer.is_some_and(|outer: IpNet| outer.contains(net))
+            {
                 also.extend(self.places.addresses_within(*net));
+                outer = Some(*net);
             }
-            moves.push(Move { who: Who::Prefix(*net), entry, old, signature });
+            moves.push(Move { who: Who::Prefix(*net), entry, old, around, signature });
         }
-        also.extend(addresses);
-        also.sort_unstable();
-        also.dedup();
+        if !also.is_empty() {
+            also.extend(addresses);
+            // Two sorted lists: not the unstable sort, which would not see it.
+            also.sort();
+            also.dedup();
+        }
         let mut atoms = Vec::new();
-        for address in also {
-            let entry = self.places.place(address).and_then(|place| place.entry);
-            let old = entry.unwrap_or_else(|| self.class_of_prefix(address.into()).1);
+        for address in if also.is_empty() { addresses } else { &also } {
+            let around = arounds.of_address(*address, self);
+            let spot = self.places.spot(*address);
+            let old = spot.entry().unwrap_or_else(|| arounds.get(around).class());
             atoms.clear();
-            self.atoms_of_address(address, &mut atoms);
-            let signature = signature(atoms.clone());
-            moves.push(Move { who: Who::Address(address), entry, old, signature });
+            self.atoms_of_address(*address, spot.holder(), arounds.get(around), &mut atoms);
+            let (entry, signature) = (spot.entry(), signature(&atoms));
+            moves.push(Move { who: Who::Address(*address), entry, old, around, signature });
         }
         moves
     }
@@ -197,12 +199,19 @@ impl Compiler {
         let slot = |course: Course| match course {
             Course::Deny => SLOT_DENY,
             Course::Accept => SLOT_ACCEPT,
-            Course::Program(id) => built.get(&id).or_else(|| self.slots.get(&id)).copied().unwrap_or(SLOT_DENY),
+            Course::Program(id) => built.get(&id).copied().or_else(|| self.standing.slot(id)).unwrap_or(SLOT_DENY),
+        };
+        // A slot in force that was built anew may be anybody's.
+        let is_anybody = self.is_degraded || built.keys().any(|id| self.standing.get(*id).is_some());
+        let concerned: Vec<(&Uid, &LocalState)> = if is_anybody {
+            self.locals.iter().collect()
+        } else {
+            self.unsettled.iter().filter_map(|uid| Some((uid, self.locals.get(uid)?))).collect()
         };
         let mut free = self.local_ids.available();
         let mut words = Vec::new();
         let mut missing = 0;
-        for (uid, local) in &self.locals {
+        for (uid, local) in concerned {
             let now = local.courses.map(slot);
             if local.words == Some(now) {
                 continue;
@@ -246,24 +255,25 @@ impl Compiler {
     }
 
     /// Carries a change out in the compiler's own books.
-    fn commit(&mut self, change: Change, addresses: &[IpAddr]) -> Plan {
+    fn commit(&mut self, change: Change) -> Plan {
         let Change { ports, moves, numbering, finals, deeds, built, retired, words, plan } = change;
         self.image.carry_out(deeds);
         if let Some(ports) = ports {
             self.image.set_live(ports.after.live());
             self.ports = ports.after;
-            self.policies.terms_changed = false;
+            self.policies.changed_terms.clear();
         }
-        for slot in retired {
-            self.image.retire(slot);
+        for id in retired {
+            self.standing.slot(id).into_iter().for_each(|slot| self.image.retire(slot));
+            self.standing.remove(id);
         }
-        self.slots.retain(|id, _| self.policies.programs.is_needed(*id));
-        self.meanings.retain(|id, _| self.policies.programs.is_needed(*id));
-        for id in built.keys() {
-            let meaning = self.meaning_of_program(self.policies.programs.get(*id));
-            self.meanings.insert(*id, meaning);
+        for (id, slot) in built {
+            let sight = Sight { policies: &self.policies, peers: &self.peers, ports: &self.ports };
+            let meaning = self.meaning_of_program(self.policies.programs.get(id));
+            self.standing.put(id, Stand { slot, questions: sight.questions(id), meaning });
         }
-        self.slots.extend(built);
+        self.policies.changed_programs.clear();
+        self.unsettled.clear();
         for local in std::mem::take(&mut self.departed) {
             self.local_ids.give(local);
         }
@@ -275,7 +285,6 @@ impl Compiler {
             }
         }
         self.commit_moves(&moves, numbering, &finals);
-        addresses.iter().for_each(|address| self.places.forget_bare(*address));
         if plan.writes.iter().any(|write| matches!(write, Write::Flip { .. })) {
             self.generation = 1 - self.generation;
         }

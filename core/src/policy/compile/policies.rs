@@ -1,5 +1,10 @@
 //! Policies: whom they select here, and what they say once turned into numbers.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::BuildHasher,
+};
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::{
     atom::{ANY_PORT, Atom, AtomId, Clusters, PodSelector, PortName},
@@ -36,16 +41,19 @@ pub(super) struct PolicyState {
 /// The policies, and what those in force need.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
-    by_key: BTreeMap<Key, PolicyId>,
+    by_key: HashTable<PolicyId>,
+    hasher: DefaultHashBuilder,
     states: Vec<Option<PolicyState>>,
     free: Vec<PolicyId>,
     subjects: SelectorIndex<PolicyId>,
     pub(super) codes: Interned<Code>,
     pub(super) programs: Interned<Program>,
+    /// Those that somebody needs, or nobody any more, since slots were last made.
+    pub(super) changed_programs: BTreeSet<ProgramId>,
     /// The sets of ports that rules in force name.
     pub(super) terms: Interned<PortSet>,
-    /// Whether those have changed since the port classes were last made.
-    pub(super) terms_changed: bool,
+    /// Those that somebody needs, or nobody any more, since the port classes were last made.
+    pub(super) changed_terms: BTreeSet<TermId>,
     /// How many rules' codes use a name for ports of the other side.
     names: HashMap<PortName, u32>,
     /// How many endpoints call a port so.
@@ -68,12 +76,20 @@ impl Policies {
 
     /// The present version of a policy.
     pub(super) fn noun(&self, key: &Key) -> Option<&std::sync::Arc<Noun>> {
-        Some(&self.state(*self.by_key.get(key)?)?.noun)
+        Some(&self.state(self.find(key)?)?.noun)
+    }
+
+    fn find(&self, key: &Key) -> Option<PolicyId> {
+        let is = |id: &PolicyId| self.state(*id).is_some_and(|state| state.noun.key == *key);
+        self.by_key.find(self.hasher.hash_one(key), is).copied()
     }
 
     /// Takes a version out. Gives the workloads that it selected.
     pub(super) fn remove(&mut self, key: &Key) -> BTreeSet<Uid> {
-        let Some(id) = self.by_key.remove(key) else { return BTreeSet::new() };
+        let Some(id) = self.find(key) else { return BTreeSet::new() };
+        if let Ok(found) = self.by_key.find_entry(self.hasher.hash_one(key), |each| *each == id) {
+            found.remove();
+        }
         let Some(state) = self.states[id as usize].take() else { return BTreeSet::new() };
         if let Some(policy) = state.noun.policy() {
             self.subjects.remove(&policy.subject.pods, id);
@@ -92,8 +108,11 @@ impl Policies {
         if let Some(policy) = noun.policy().filter(|policy| decides(policy)) {
             self.subjects.add(&policy.subject.pods, id);
         }
-        self.by_key.insert(noun.key.clone(), id);
+        let hash = self.hasher.hash_one(&noun.key);
         self.states[id as usize] = Some(PolicyState { noun, code: None, locals: BTreeSet::new() });
+        let (states, hasher) = (&self.states, &self.hasher);
+        let rehash = |id: &PolicyId| states[*id as usize].as_ref().map_or(0, |state| hasher.hash_one(&state.noun.key));
+        self.by_key.insert_unique(hash, id, rehash);
     }
 
     /// The policies that are about a workload of this node. Its namespace is known.
@@ -184,7 +203,9 @@ impl Policies {
     }
 
     fn set_term(&mut self, term: TermId, on: bool) {
-        self.terms_changed |= if on { self.terms.acquire(term) } else { self.terms.release(term) };
+        if if on { self.terms.acquire(term) } else { self.terms.release(term) } {
+            self.changed_terms.insert(term);
+        }
     }
 
     /// Puts the atom of a named port in force, or takes it out.
@@ -218,6 +239,7 @@ impl Policies {
         if !changed {
             return;
         }
+        self.changed_programs.insert(id);
         let program = std::sync::Arc::clone(self.programs.get(id));
         if program.asks_for_own_node() {
             set_atom(super::atom::OWN_NODE, on, world);

@@ -1,5 +1,7 @@
 //! Port classes: ports that every rule in force treats alike share a number.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::{
     Fit, Shortage,
@@ -11,16 +13,23 @@ use crate::policy::tables::{PortClass, PortTable, Write};
 pub(super) type TermId = u32;
 
 /// The terms that the ports of a class belong to, sorted.
-type Signature = Vec<TermId>;
+pub(super) type Signature = Vec<TermId>;
+
+/// Where each run of ports of one class begins, from 0.
+type Runs = Vec<(u16, PortClass)>;
 
 /// The port classes in the tables.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Ports {
-    /// For each table, where each run of ports of one class begins, from 0.
-    runs: Vec<Vec<(u16, PortClass)>>,
+    /// For each table.
+    pub(super) runs: Vec<Runs>,
     /// Class 0 is what no rule names; it is always there.
-    signatures: BTreeMap<PortClass, Signature>,
-    masks: HashMap<TermId, Bits>,
+    pub(super) signatures: BTreeMap<PortClass, Signature>,
+    pub(super) by_signature: HashMap<Signature, PortClass>,
+    pub(super) masks: HashMap<TermId, Bits>,
+    /// How many ports each class has.
+    pub(super) sizes: HashMap<PortClass, u32>,
+    all: Bits,
     /// How many port classes there is room for. The last is kept for ports that could not get a class of their own: no
     /// row but the one that accepts everything ever accepts it.
     limit: PortClass,
@@ -52,12 +61,23 @@ struct Piece {
 
 impl Ports {
     pub(super) fn new(limit: PortClass) -> Self {
-        Self {
-            runs: vec![vec![(0, 0)]; PortTable::ALL.len()],
-            signatures: BTreeMap::from([(0, Signature::new())]),
-            masks: HashMap::new(),
-            limit,
+        Self::of(vec![vec![(0, 0)]; PortTable::ALL.len()], BTreeMap::from([(0, Signature::new())]), limit)
+    }
+
+    fn of(runs: Vec<Runs>, signatures: BTreeMap<PortClass, Signature>, limit: PortClass) -> Self {
+        let (mut all, mut masks, mut sizes) = (Bits::NONE, HashMap::<TermId, Bits>::new(), HashMap::new());
+        for (class, signature) in &signatures {
+            all.set(*class, true);
+            signature.iter().for_each(|term| masks.entry(*term).or_default().set(*class, true));
         }
+        for runs in &runs {
+            let ends = runs.iter().skip(1).map(|(next, _)| u32::from(*next)).chain([1 << 16]);
+            for ((first, class), end) in runs.iter().zip(ends) {
+                *sizes.entry(*class).or_default() += end - u32::from(*first);
+            }
+        }
+        let by_signature = signatures.iter().map(|(class, signature)| (signature.clone(), *class)).collect();
+        Self { runs, signatures, by_signature, masks, sizes, all, limit }
     }
 
     /// The classes that belong to a term.
@@ -67,17 +87,19 @@ impl Ports {
 
     /// Every class that rules can judge.
     pub(super) fn all(&self) -> Bits {
-        self.signatures.keys().fold(Bits::NONE, |mut all, class| {
-            all.set(*class, true);
-            all
-        })
+        self.all
     }
 
     /// Every class that some port leads to.
     pub(super) fn live(&self) -> Bits {
-        let mut live = self.all();
-        live.set(self.unfit(), self.runs.iter().flatten().any(|(_, class)| *class == self.unfit()));
+        let mut live = self.all;
+        live.set(self.unfit(), self.has_unfit());
         live
+    }
+
+    /// Whether some ports did not get a class of their own.
+    pub(super) fn has_unfit(&self) -> bool {
+        self.runs.iter().flatten().any(|(_, class)| *class == self.unfit())
     }
 
     fn unfit(&self) -> PortClass {
@@ -119,7 +141,7 @@ impl Ports {
             }
         }
         let runs = |class: &dyn Fn(&Piece) -> PortClass| {
-            let mut runs: Vec<Vec<(u16, PortClass)>> = vec![Vec::new(); PortTable::ALL.len()];
+            let mut runs: Vec<Runs> = vec![Vec::new(); PortTable::ALL.len()];
             for piece in &pieces {
                 let class = class(piece);
                 if runs[piece.table].last().is_none_or(|(_, before)| *before != class) {
@@ -129,12 +151,11 @@ impl Ports {
             runs
         };
         let number = |piece: &Piece| numbers[&(piece.old, &piece.signature)];
-        let during =
-            Self { runs: runs(&number), masks: masks(&signatures), signatures: signatures.clone(), limit: self.limit };
+        let during = Self::of(runs(&number), signatures.clone(), self.limit);
         let settled = runs(&|piece| home.get(&piece.signature).copied().unwrap_or_else(|| number(piece)));
         let kept: BTreeSet<PortClass> = home.values().copied().collect();
         signatures.retain(|class, _| kept.contains(class));
-        let after = Self { runs: settled, masks: masks(&signatures), signatures, limit: self.limit };
+        let after = Self::of(settled, signatures, self.limit);
         let (writes, settle) = (during.writes_from(self), after.writes_from(&during));
         Ok(PortsDraft { during, after, splits, writes, settle })
     }
@@ -238,13 +259,3 @@ impl Ports {
 }
 
 const EMPTY: &Signature = &Signature::new();
-
-fn masks(signatures: &BTreeMap<PortClass, Signature>) -> HashMap<TermId, Bits> {
-    let mut masks: HashMap<TermId, Bits> = HashMap::new();
-    for (class, signature) in signatures {
-        for term in signature {
-            masks.entry(*term).or_default().set(*class, true);
-        }
-    }
-    masks
-}

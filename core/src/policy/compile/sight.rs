@@ -1,16 +1,20 @@
 //! What judging a program takes: the meaning of its numbers.
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{
     Compiler,
+    around::Around,
     atom::{ANY_PORT, Atom, AtomId, DENIED, OWN_NODE, PortName},
     code::{self, Code, CodeId, Lookup, PeerCode, ProgramId},
     peers::Peers,
     policies::Policies,
     ports::{Ports, TermId},
     portset::{Bits, PortSet},
+    profiles::Known,
+    standing::Questions,
+    workloads::WorkloadId,
 };
 use crate::policy::tables::Direction;
 
@@ -54,10 +58,10 @@ impl Sight<'_> {
         code::row(self.policies.programs.get(id), atoms, self)
     }
 
-    /// The atoms that a program asks for, sorted.
-    pub(super) fn relevant(&self, id: ProgramId) -> Vec<AtomId> {
+    /// What a program asks about the other side.
+    pub(super) fn questions(&self, id: ProgramId) -> Questions {
         let program = self.policies.programs.get(id);
-        let mut atoms = Vec::new();
+        let (mut atoms, mut names) = (Vec::new(), BTreeSet::new());
         if program.asks_for_own_node() {
             atoms.push(OWN_NODE);
         }
@@ -72,12 +76,22 @@ impl Sight<'_> {
                 if code.asks_for_any_port() {
                     atoms.push(ANY_PORT);
                 }
-                for name in code.port_names(Direction::Egress) {
-                    let named = self.policies.ports_named(name).map(|port| Atom::Named(name.clone(), port));
-                    atoms.extend(named.filter_map(|atom| self.peers.atoms.needed(&atom)));
-                }
+                names.extend(code.port_names(Direction::Egress).into_iter().cloned());
             }
         }
+        atoms.sort_unstable();
+        atoms.dedup();
+        Questions { atoms, names: names.into_iter().collect() }
+    }
+
+    /// The atoms in force that may answer questions, sorted.
+    pub(super) fn relevant(&self, questions: &Questions) -> Vec<AtomId> {
+        let named = questions
+            .names
+            .iter()
+            .flat_map(|name| self.policies.ports_named(name).map(|port| Atom::Named(name.clone(), port)));
+        let mut atoms: Vec<_> = named.filter_map(|atom| self.peers.atoms.needed(&atom)).collect();
+        atoms.extend(&questions.atoms);
         atoms.sort_unstable();
         atoms.dedup();
         atoms
@@ -86,12 +100,12 @@ impl Sight<'_> {
 
 impl Compiler {
     /// The atoms of the addresses of a prefix that are nobody's we know.
-    pub(super) fn atoms_of_prefix(&self, net: IpNet) -> Vec<AtomId> {
-        if self.is_service(net) {
+    pub(super) fn atoms_of_prefix(&self, around: &Around) -> Vec<AtomId> {
+        if around.is_service {
             return vec![DENIED];
         }
-        let mut atoms: Vec<_> = self.places.blocks(net).collect();
-        if let Some(cluster) = self.places.home(net) {
+        let mut atoms = around.blocks.to_vec();
+        if let Some(cluster) = around.home {
             self.peers.of_unresolved(cluster, &self.nouns, &mut atoms);
         }
         atoms.sort_unstable();
@@ -99,40 +113,45 @@ impl Compiler {
         atoms
     }
 
-    /// The atoms of an address.
-    pub(super) fn atoms_of_address(&self, address: IpAddr, atoms: &mut Vec<AtomId>) {
-        let net = IpNet::from(address);
-        if self.is_service(net) {
+    /// The atoms of an address that this workload holds, unless a node does.
+    pub(super) fn atoms_of_address(
+        &self,
+        address: IpAddr,
+        holder: Option<WorkloadId>,
+        around: &Around,
+        atoms: &mut Vec<AtomId>,
+    ) {
+        if around.is_service {
             atoms.push(DENIED);
             return;
         }
-        let place = self.places.place(address);
-        if let Some((cluster, node)) = place.and_then(|place| self.nouns.node(place.node()?)) {
+        if let Some((cluster, node)) = self.places.node(address).and_then(|node| self.nouns.node(node)) {
             if self.nouns.cluster(cluster).is_none() {
                 atoms.push(DENIED);
                 return;
             }
             let own = cluster == self.context.cluster && node.name == self.context.node;
             self.peers.of_node(cluster, node, own, &self.nouns, atoms);
-        } else if let Some((uid, cluster, endpoint)) = place.and_then(|place| {
-            let uid = place.holder()?;
-            self.nouns.endpoint(uid).map(|(cluster, endpoint)| (uid, cluster, endpoint))
-        }) {
-            if self.nouns.cluster(cluster).is_none() {
-                atoms.push(DENIED);
-                return;
+        } else if let Some(id) = holder {
+            match self.peers.known(id) {
+                Known::Everything => self.peers.of_workload(id, &self.nouns, atoms),
+                Known::Cluster => {
+                    let cluster = self.nouns.workloads.get(id).map(|(_, cluster, _)| cluster);
+                    cluster.into_iter().for_each(|cluster| self.peers.of_unresolved(cluster, &self.nouns, atoms));
+                }
+                Known::Nothing => {
+                    atoms.push(DENIED);
+                    return;
+                }
             }
-            if self.nouns.namespace_labels(cluster, &endpoint.namespace).is_some() {
-                self.peers.of_workload(uid, endpoint, atoms);
-            } else {
-                self.peers.of_unresolved(cluster, &self.nouns, atoms);
-            }
-        } else if let Some(cluster) = self.places.home(net) {
+        } else if let Some(cluster) = around.home {
             self.peers.of_unresolved(cluster, &self.nouns, atoms);
         }
-        atoms.extend(self.places.blocks(net));
-        atoms.sort_unstable();
-        atoms.dedup();
+        atoms.extend(&around.blocks);
+        if !atoms.is_sorted_by(|a, b| a < b) {
+            atoms.sort_unstable();
+            atoms.dedup();
+        }
     }
 
     pub(super) fn is_service(&self, net: IpNet) -> bool {
