@@ -9,10 +9,10 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test bench clean
+.PHONY: help setup build demo test bench bench-peers clean
 
 help: ## Lists the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## Installs what building and testing need; says what it does
 	@scripts/setup
@@ -35,6 +35,9 @@ bench: ## The headline measures: a table, target/bench/results.json and pictures
 	@scripts/setup build
 	cargo build --release -p axle-benches
 	$(SUDO) $(TARGET)/release/axle-bench $(BENCH)
+
+bench-peers: ## What the measures are compared with; needs Go 1.26 and its module proxy
+	cd benches/peers/cilium-policy && go build -o $(abspath target)/bench/peers/ .
 
 clean: ## Removes what was built here
 	cargo clean

@@ -1,4 +1,8 @@
-//! The world that P15 compiles.
+//! The world that P15 compiles, drawn from splitmix64 of seed 1: every run and every peer has the same.
+//!
+//! A hundred policies in each namespace, each selecting one of 50 apps and accepting a role and a team of any namespace
+//! on one to three ports; one in twenty also accepts a /24 outside the mesh. Identities have an app, a role, a team and
+//! a label that nobody selects; endpoints share them. 100 workloads run on the node.
 use std::{net::Ipv4Addr, sync::Arc};
 
 use anyhow::Context;
@@ -14,8 +18,9 @@ use ipnet::{IpNet, Ipv4Net};
 
 /// The node's cluster.
 pub(super) const HERE: Uid = Uid([1; 16]);
-const NODE: &str = "here";
-const LOCALS: u32 = 100;
+pub(super) const NODE: &str = "here";
+/// Workloads of the node.
+pub(super) const LOCALS: u32 = 100;
 const APPS: u64 = 50;
 const ROLES: u64 = 200;
 
@@ -38,29 +43,48 @@ impl Draw {
     }
 }
 
-struct Identity {
-    namespace: Name,
-    labels: Labels,
+/// What workloads are.
+pub(super) struct Identity {
+    pub(super) namespace: Name,
+    pub(super) labels: Labels,
+}
+
+/// How large a world is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) policies: u32,
+    pub(super) endpoints: u32,
+    pub(super) identities: u32,
+}
+
+impl Size {
+    /// Ten endpoints to a policy, four of each identity.
+    pub(super) fn of(policies: u32) -> Self {
+        Self { policies, endpoints: policies * 10, identities: policies * 10 / 4 }
+    }
 }
 
 /// The world, and what can come to it.
 pub(super) struct World {
     draw: Draw,
     namespaces: Vec<Name>,
-    identities: Vec<Identity>,
+    pub(super) identities: Vec<Identity>,
+    /// The identity of each local workload.
+    pub(super) locals: Vec<usize>,
     endpoints: u32,
     state: Vec<Change>,
-    policies: Vec<(Name, Policy)>,
+    pub(super) policies: Vec<Policy>,
 }
 
 impl World {
-    /// So many policies and endpoints, a quarter as many identities.
-    pub(super) fn new(policies: u32, endpoints: u32) -> anyhow::Result<Self> {
-        let namespaces = (0..(policies / 100).max(1)).map(|n| name(&format!("ns{n}"))).collect::<Result<_, _>>()?;
+    pub(super) fn new(size: Size) -> anyhow::Result<Self> {
+        let namespaces =
+            (0..(size.policies / 100).max(1)).map(|n| name(&format!("ns{n}"))).collect::<Result<_, _>>()?;
         let mut world = Self {
             draw: Draw(1),
             namespaces,
             identities: Vec::new(),
+            locals: Vec::new(),
             endpoints: 0,
             state: Vec::new(),
             policies: Vec::new(),
@@ -78,26 +102,37 @@ impl World {
             let namespace = Resource::Namespace(Namespace { name: name.clone(), labels });
             world.state.push(put(Scope::Cluster(HERE), "", name.clone(), uid(2, at), namespace));
         }
-        (0..endpoints / 4).for_each(|_| world.draw_identity());
+        (0..size.identities).for_each(|_| world.draw_identity());
         for _ in 0..LOCALS {
             let identity = world.draw.below(world.identities.len() as u64) as usize;
+            world.locals.push(identity);
             let change = world.endpoint(identity, true)?;
             world.state.push(change);
         }
-        for at in 0..endpoints {
+        for at in 0..size.endpoints {
             let change = world.endpoint(at as usize % world.identities.len(), false)?;
             world.state.push(change);
         }
-        for _ in 0..policies {
+        for _ in 0..size.policies {
             let change = world.new_policy()?;
             world.state.push(change);
         }
         Ok(world)
     }
 
-    /// All of it.
-    pub(super) fn state(&self) -> Vec<Change> {
-        self.state.clone()
+    /// All of it, as it was at first.
+    pub(super) fn state(&self) -> &[Change] {
+        &self.state
+    }
+
+    /// The address of an endpoint of an identity.
+    pub(super) fn address(identity: usize) -> Ipv4Addr {
+        Ipv4Addr::from_bits(0x0a01_0000 + LOCALS + identity as u32)
+    }
+
+    /// The uid of a local workload.
+    pub(super) fn local(at: usize) -> Uid {
+        uid(3, at as u32)
     }
 
     fn draw_identity(&mut self) {
@@ -131,36 +166,30 @@ impl World {
         Ok(put(Scope::Cluster(HERE), "", name(&uid.to_string())?, uid, Resource::Endpoint(endpoint)))
     }
 
-    /// One more endpoint of an identity whose class has an entry already, or which needs none at all would be no write:
-    /// so the identity of the local workload with this number, which is selected by somebody if any is.
-    pub(super) fn endpoint_like(&mut self, at: u32) -> anyhow::Result<Change> {
-        let wanted = self.accepted_identities();
-        let identity = wanted.get(at as usize % wanted.len().max(1)).copied().context("no identity is accepted")?;
-        self.endpoint(identity, false)
+    /// Whether some local workload is the subject of a policy.
+    fn is_here(&self, policy: &Policy) -> bool {
+        self.locals.iter().map(|at| &self.identities[*at]).any(|local| {
+            policy.namespace.as_ref() == Some(&local.namespace) && policy.subject.pods.matches(&local.labels)
+        })
     }
 
-    /// The identities whose role some policy of a local workload's app and namespace accepts.
-    fn accepted_identities(&self) -> Vec<usize> {
-        let locals = self.state.iter().filter_map(|change| match change {
-            Change::Put(object) => match object.resource.as_ref() {
-                Resource::Endpoint(endpoint) if endpoint.node.as_str() == NODE => Some(endpoint),
-                _ => None,
-            },
-            Change::Delete { .. } => None,
-        });
-        let locals: Vec<_> = locals.collect();
-        let in_force = self.policies.iter().filter(|(namespace, policy)| {
-            locals.iter().any(|local| local.namespace == *namespace && policy.subject.pods.matches(&local.labels))
-        });
-        let peers: Vec<_> = in_force
-            .flat_map(|(_, policy)| policy.ingress.iter().flatten())
-            .filter_map(|rule| if let Peers::Of(peers) = &rule.peers { Some(peers) } else { None })
-            .flatten()
-            .filter_map(|peer| if let Peer::Pods { pods, .. } = peer { Some(pods) } else { None })
-            .collect();
-        let accepted =
-            |(at, identity): (usize, &Identity)| peers.iter().any(|pods| pods.matches(&identity.labels)).then_some(at);
-        self.identities.iter().enumerate().filter_map(accepted).collect()
+    /// The numbers of the policies that are about a workload of the node.
+    pub(super) fn policies_here(&self) -> Vec<usize> {
+        let here = self.policies.iter().enumerate().filter(|(_, policy)| self.is_here(policy));
+        here.map(|(at, _)| at).collect()
+    }
+
+    /// One more endpoint of an identity that some policy about a local workload accepts: of any other it would be no
+    /// write at all.
+    pub(super) fn endpoint_like(&mut self, at: usize) -> anyhow::Result<Change> {
+        let here = self.policies.iter().filter(|policy| self.is_here(policy));
+        let accepted: Vec<_> = here.flat_map(accepted_pods).collect();
+        let is_accepted =
+            |identity: &&usize| accepted.iter().any(|pods| pods.matches(&self.identities[**identity].labels));
+        let all: Vec<usize> = (0..self.identities.len()).collect();
+        let identity = all.iter().cycle().skip(at * 97).take(all.len()).find(is_accepted);
+        let identity = *identity.context("no identity is accepted")?;
+        self.endpoint(identity, false)
     }
 
     /// An endpoint of an identity that nobody had.
@@ -169,26 +198,22 @@ impl World {
         self.endpoint(self.identities.len() - 1, false)
     }
 
-    fn draw_policy(&mut self, at: u32) -> anyhow::Result<(Name, Policy)> {
-        let namespace = self.namespaces[at as usize % self.namespaces.len()].clone();
+    fn draw_policy(&mut self, at: usize) -> anyhow::Result<Policy> {
+        let namespace = self.namespaces[at % self.namespaces.len()].clone();
         let app = format!("a{}", self.draw.below(APPS));
         let mut peers = vec![
             pods("role", format!("r{}", self.draw.below(ROLES))),
             pods("team", format!("t{}", self.draw.below(ROLES))),
         ];
-        let ports = (0..=self.draw.below(3)).map(|_| {
-            let port = 8000 + self.draw.below(100) as u16;
-            PortMatch::Range { protocol: Protocol::Tcp, first: port, last: port }
-        });
-        let ports = Ports::Of(ports.collect());
+        let ports = self.draw_ports();
         if self.draw.below(20) == 0 {
-            let network = Ipv4Net::new(Ipv4Addr::from_bits(0x0a01_0000 + (self.draw.below(256) as u32) * 256), 24)?;
+            let network = Ipv4Net::new(Ipv4Addr::from_bits(0xac10_0000 + (self.draw.below(256) as u32) * 256), 24)?;
             peers.push(Peer::Networks(vec![IpBlock { cidr: IpNet::V4(network), except: Vec::new() }]));
         }
         let rule = Rule { name: String::new(), action: Action::Accept, peers: Peers::Of(peers), ports };
         let policy = Policy {
             name: name(&format!("p{at}"))?,
-            namespace: Some(namespace.clone()),
+            namespace: Some(namespace),
             tier: Tier::Namespace,
             priority: 0,
             subject: Subject { pods: selects("app", app), ..Subject::default() },
@@ -199,26 +224,57 @@ impl World {
             description: String::new(),
             owner: String::new(),
         };
-        Ok((namespace, policy))
+        Ok(policy)
+    }
+
+    fn draw_ports(&mut self) -> Ports {
+        let ports = (0..=self.draw.below(3)).map(|_| {
+            let port = 8000 + self.draw.below(100) as u16;
+            PortMatch::Range { protocol: Protocol::Tcp, first: port, last: port }
+        });
+        Ports::Of(ports.collect())
     }
 
     /// One more policy.
     pub(super) fn new_policy(&mut self) -> anyhow::Result<Change> {
-        let at = self.policies.len() as u32;
-        let (namespace, policy) = self.draw_policy(at)?;
-        self.policies.push((namespace.clone(), policy.clone()));
-        Ok(put_policy(namespace, at, policy))
+        let at = self.policies.len();
+        let policy = self.draw_policy(at)?;
+        self.policies.push(policy.clone());
+        Ok(put_policy(at, policy))
     }
 
     /// A policy that is there, with the rules of another: its subject stays.
-    pub(super) fn changed_policy(&mut self, at: u32) -> anyhow::Result<Change> {
-        let (namespace, before) = self.policies[at as usize].clone();
-        let (_, drawn) = self.draw_policy(at)?;
-        Ok(put_policy(namespace, at, Policy { subject: before.subject, ..drawn }))
+    pub(super) fn changed_policy(&mut self, at: usize) -> anyhow::Result<Change> {
+        let drawn = self.draw_policy(at)?;
+        let policy = Policy { subject: self.policies[at].subject.clone(), ..drawn };
+        self.policies[at] = policy.clone();
+        Ok(put_policy(at, policy))
+    }
+
+    /// A policy that is there, with other ports.
+    pub(super) fn changed_ports(&mut self, at: usize) -> anyhow::Result<Change> {
+        let ports = self.draw_ports();
+        self.policies[at].ingress.iter_mut().flatten().for_each(|rule| rule.ports = ports.clone());
+        Ok(put_policy(at, self.policies[at].clone()))
+    }
+
+    /// A number below `end`.
+    pub(super) fn below(&mut self, end: usize) -> usize {
+        self.draw.below(end as u64) as usize
     }
 }
 
+/// The pods that a policy accepts.
+pub(super) fn accepted_pods(policy: &Policy) -> impl Iterator<Item = &LabelSelector> {
+    let lists = policy.ingress.iter().flatten().filter_map(|rule| match &rule.peers {
+        Peers::Of(peers) => Some(peers),
+        Peers::Any => None,
+    });
+    lists.flatten().filter_map(|peer| if let Peer::Pods { pods, .. } = peer { Some(pods) } else { None })
+}
+
 fn pods(key: &str, value: String) -> Peer {
+    // Namespace selector {}: any.
     Peer::Pods { clusters: ClusterSelector::Own, namespaces: LabelSelector::default(), pods: selects(key, value) }
 }
 
@@ -236,9 +292,9 @@ fn uid(kind: u8, number: u32) -> Uid {
     Uid(bytes)
 }
 
-fn put_policy(namespace: Name, at: u32, policy: Policy) -> Change {
-    let name = policy.name.clone();
-    put(Scope::Cluster(HERE), namespace.as_str(), name, uid(4, at), Resource::Policy(policy))
+fn put_policy(at: usize, policy: Policy) -> Change {
+    let namespace = policy.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
+    put(Scope::Cluster(HERE), &namespace, policy.name.clone(), uid(4, at as u32), Resource::Policy(policy))
 }
 
 fn put(scope: Scope, namespace: &str, name: Name, uid: Uid, resource: Resource) -> Change {
