@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     log::Change,
-    model::{Key, Name, Uid},
+    model::{Key, Kind, Name, Uid},
     policy::tables::{BLOCK_DENY, Limits, Local, Plan, SLOT_DENY, Slot, Write},
 };
 use changes::is_of_policy;
@@ -242,6 +242,11 @@ impl Compiler {
     /// not fit, what does not is denied.
     pub fn update(&mut self, changes: &[Change]) -> Outcome {
         let (policies, nouns): (Vec<&Change>, Vec<_>) = changes.iter().partition(|change| is_of_policy(change));
+        let workloads = nouns.iter().filter(|change| change.key().kind == Kind::Endpoint).count();
+        if workloads > self.nouns.workloads.len() {
+            self.nouns.workloads.reserve(workloads);
+            self.peers.reserve(workloads);
+        }
         nouns.into_iter().for_each(|change| self.apply_noun(change));
         let mut waiting = std::mem::take(&mut self.waiting);
         if !waiting.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{
-    Compiler,
+    Compiler, Context, Refusal, Usage,
     nouns::Noun,
     policies::{World, is_about},
     workloads::{self, WorkloadId},
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     address::Claim,
     log::Change,
-    model::{Endpoint, Fleet, Key, Kind, Object, Resource, Scope, Uid},
+    model::{Endpoint, Fleet, Key, Kind, Resource, Scope, Uid},
 };
 
 impl Compiler {
@@ -40,7 +40,9 @@ impl Compiler {
         match change {
             Change::Put(object) => {
                 self.remove_workload(object.uid);
-                self.add_workload(object);
+                if let Scope::Cluster(cluster) = object.key.scope {
+                    self.add_workload(object.uid, cluster, &object.resource);
+                }
             }
             Change::Delete { uid, .. } => self.remove_workload(*uid),
         }
@@ -58,11 +60,10 @@ impl Compiler {
         }
     }
 
-    fn add_workload(&mut self, object: &Object) {
-        let Scope::Cluster(cluster) = object.key.scope else { return };
-        let Resource::Endpoint(endpoint) = object.resource.as_ref() else { return };
+    fn add_workload(&mut self, uid: Uid, cluster: Uid, resource: &Arc<Resource>) {
+        let Some(endpoint) = workloads::endpoint(resource) else { return };
         let (workloads, context) = (&mut self.nouns.workloads, &self.context);
-        let id = workloads.add(object.uid, cluster, Arc::clone(&object.resource));
+        let id = workloads.add(uid, cluster, Arc::clone(resource));
         let claim = |id: WorkloadId| {
             let (endpoint, cluster, known) = workloads.get(id)?;
             let local = cluster == context.cluster && known.node == context.node;
@@ -73,11 +74,37 @@ impl Compiler {
         }
         // All of them, just now.
         self.places.touch_workload(id, || None);
-        self.peers.add_endpoint(id, cluster, &object.resource, &self.nouns);
+        self.peers.add_endpoint(id, cluster, resource, &self.nouns);
         self.count_named(endpoint, true);
         if self.is_local(cluster, endpoint) {
-            self.dirty.insert(object.uid);
+            self.dirty.insert(uid);
         }
+    }
+
+    /// How full the tables of another node would be that knows the same objects, and what it would refuse. From then on
+    /// this compiler stands for that node; whoever asks about many nodes, such as the hub before it commits a policy, goes
+    /// from one to the next and pays for their workloads only. The plans are nobody's: no tables were kept in step.
+    pub fn usage_at(&mut self, context: Context) -> (Usage, Vec<Refusal>) {
+        let before = std::mem::replace(&mut self.context, context);
+        let is_at = |at: &Context, cluster: Uid, endpoint: &Endpoint| at.cluster == cluster && at.node == endpoint.node;
+        let concerned: Vec<_> = self
+            .nouns
+            .workloads
+            .iter()
+            .filter_map(|(id, _)| self.nouns.workloads.get(id))
+            .filter(|(_, cluster, endpoint)| {
+                is_at(&before, *cluster, endpoint) || is_at(&self.context, *cluster, endpoint)
+            })
+            .filter_map(|(uid, cluster, _)| Some((uid, cluster, Arc::clone(self.nouns.workloads.resource(uid)?))))
+            .collect();
+        for (uid, cluster, resource) in concerned {
+            self.remove_workload(uid);
+            self.dirty.insert(uid);
+            self.add_workload(uid, cluster, &resource);
+        }
+        self.places.touch_nodes();
+        let refused = self.update(&[]).refused;
+        (self.usage(), refused)
     }
 
     fn forget(&mut self, noun: &Noun) {

@@ -125,11 +125,15 @@ pub(super) fn cell_hash(index: usize, row: Row) -> u64 {
     if row == DEAD {
         return 0;
     }
-    // The finaliser of splitmix64: any change of one bit changes half of the others.
-    let mut hash = ((index as u64) << 32 | u64::from(row)).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
+    finalise((index as u64) << 32 | u64::from(row))
+}
+
+/// The finaliser of splitmix64: any change of one bit changes half of the others.
+pub(super) fn finalise(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// The hash of a block's cells.

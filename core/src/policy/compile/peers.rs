@@ -6,18 +6,14 @@ use hashbrown::HashMap;
 use super::{
     atom::{ANY_PORT, Atom, AtomId, By, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
     digest::Meaning,
-    index::{LabelIndex, SelectorIndex, is_anchor_only},
+    index::{LabelIndex, SelectorIndex},
     intern::Interned,
     nouns::Nouns,
     places::Places,
-    profiles::{Known, Profile, Text},
+    profiles::{Known, Profile, Text, contains, selected},
     workloads::{self, WorkloadId},
 };
-use crate::{
-    identity::Identity,
-    model::{Endpoint, IdentityId, LabelSelector, Name, Node, Resource, Uid},
-    policy::matching::selects_backend,
-};
+use crate::model::{Endpoint, Name, Node, Resource, Uid};
 
 /// Number of a [`Profile`].
 pub(super) type ProfileId = u32;
@@ -93,6 +89,11 @@ impl Peers {
     pub(super) fn sweep(&mut self) {
         self.atoms.sweep();
         self.profiles.sweep();
+    }
+
+    /// Makes room for so many more workloads at once.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.of_workload.reserve_exact(more);
     }
 
     pub(super) fn add_endpoint(&mut self, id: WorkloadId, cluster: Uid, like: &Arc<Resource>, nouns: &Nouns) {
@@ -331,7 +332,7 @@ impl Peers {
         let all = || self.profiles.iter().map(|(id, _)| id).collect();
         match &selector.by {
             By::Labels { pods, .. } => {
-                let everything = self.profiles.iter().filter_map(|(id, profile)| Some((id, profile.seen()?.labels)));
+                let everything = self.profiles.iter().filter_map(|(id, profile)| Some((id, &profile.seen()?.labels)));
                 self.by_labels.candidates(pods, everything).unwrap_or_else(all)
             }
             By::Service { namespace, .. } => {
@@ -390,38 +391,9 @@ impl Peers {
     }
 }
 
-fn contains(clusters: &Clusters, uid: Uid, nouns: &Nouns) -> bool {
-    nouns.cluster(uid).is_some_and(|cluster| clusters.contains(uid, cluster))
-}
-
 /// Whether an endpoint calls this port so.
 pub(super) fn has_port(endpoint: &Endpoint, name: &PortName, port: u16) -> bool {
     let is =
         |own: &&crate::model::NamedPort| own.name == name.name && own.protocol == name.protocol && own.port == port;
     endpoint.named_ports.iter().find(is).is_some()
-}
-
-/// Whether the workloads of this profile, which was found by its labels and of which everything is known, are selected.
-fn selected(selector: &PodSelector, profile: &Profile, nouns: &Nouns) -> bool {
-    let all = |labels: &LabelSelector| labels.match_labels.is_empty() && labels.match_expressions.is_empty();
-    contains(&selector.clusters, profile.cluster(), nouns)
-        && match (&selector.by, profile.seen()) {
-            (By::Labels { namespaces, pods }, _) if is_anchor_only(pods) && all(namespaces) => true,
-            (_, None) => false,
-            (By::Labels { namespaces, pods }, Some(seen)) => {
-                let known = nouns.namespace_labels(profile.cluster(), &seen.namespace);
-                pods.matches(&seen.labels) && known.is_some_and(|known| namespaces.matches(known))
-            }
-            (By::Identity(names), Some(seen)) => names.contains(&identity(seen, nouns)),
-            (By::Service { namespace, name }, Some(seen)) => {
-                let export = || nouns.export(profile.cluster(), namespace, name);
-                *namespace == seen.namespace
-                    && export().is_some_and(|export| selects_backend(&export.selector, &seen.labels))
-            }
-        }
-}
-
-fn identity(seen: &Endpoint, nouns: &Nouns) -> IdentityId {
-    let excluded = nouns.fleet().map(|fleet| fleet.excluded_label_keys.as_slice()).unwrap_or_default();
-    Identity::of(seen, excluded).id()
 }

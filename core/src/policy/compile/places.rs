@@ -140,27 +140,28 @@ impl Places {
         other: impl FnOnce(WorkloadId) -> Option<Claim>,
     ) {
         self.touch(address);
-        let holder = match self.holder(address) {
-            None => id,
-            Some(holder) => {
-                let claims = self.rivals.entry(address).or_default();
-                if claims.is_empty() {
-                    claims.extend(other(holder).map(|claim| (claim, holder)));
-                }
-                if claims.iter().all(|(_, each)| *each != id) {
-                    claims.push((claim, id));
-                    claims.sort_unstable();
-                }
-                claims.last().map_or(id, |(_, holder)| *holder)
-            }
-        };
+        let mut holder = None;
+        self.spots.set(address, |spot| {
+            holder = spot.holder();
+            spot.set_holder(holder.or(Some(id)));
+        });
+        let Some(holder) = holder else { return };
+        let claims = self.rivals.entry(address).or_default();
+        if claims.is_empty() {
+            claims.extend(other(holder).map(|claim| (claim, holder)));
+        }
+        if claims.iter().all(|(_, each)| *each != id) {
+            claims.push((claim, id));
+            claims.sort_unstable();
+        }
+        let holder = claims.last().map_or(id, |(_, holder)| *holder);
         self.settle_claims(address, Some(holder));
     }
 
     /// Takes a workload's claim back.
     pub(super) fn remove_claim(&mut self, address: IpAddr, id: WorkloadId) {
         self.touch(address);
-        let Some(holder) = self.holder(address) else { return };
+        let Some(holder) = self.spot(address).holder() else { return };
         let holder = match self.rivals.get_mut(&address) {
             None => Some(holder).filter(|holder| *holder != id),
             Some(claims) => {
@@ -196,10 +197,6 @@ impl Places {
     /// What is known of an address.
     pub(super) fn spot(&self, address: IpAddr) -> Spot {
         self.spots.get(address).unwrap_or_default()
-    }
-
-    fn holder(&self, address: IpAddr) -> Option<WorkloadId> {
-        self.spot(address).holder()
     }
 
     /// The node that an address belongs to.

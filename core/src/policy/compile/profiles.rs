@@ -6,8 +6,17 @@ use std::{
 
 use hashbrown::Equivalent;
 
-use super::workloads;
-use crate::model::{Endpoint, Resource, Uid};
+use super::{
+    atom::{By, Clusters, PodSelector},
+    index::is_anchor_only,
+    nouns::Nouns,
+    workloads,
+};
+use crate::{
+    identity::Identity,
+    model::{Endpoint, IdentityId, LabelSelector, Resource, Uid},
+    policy::matching::selects_backend,
+};
 
 /// What selectors see of a workload: its cluster, its namespace, its account and its labels.
 #[derive(Debug)]
@@ -83,4 +92,34 @@ pub(super) enum Known {
     Cluster,
     /// What selectors ask.
     Everything,
+}
+
+/// Whether a cluster is one of these and known.
+pub(super) fn contains(clusters: &Clusters, uid: Uid, nouns: &Nouns) -> bool {
+    nouns.cluster(uid).is_some_and(|cluster| clusters.contains(uid, cluster))
+}
+
+/// Whether the workloads of this profile, which was found by its labels and of which everything is known, are selected.
+pub(super) fn selected(selector: &PodSelector, profile: &Profile, nouns: &Nouns) -> bool {
+    let all = |labels: &LabelSelector| labels.match_labels.is_empty() && labels.match_expressions.is_empty();
+    contains(&selector.clusters, profile.cluster(), nouns)
+        && match (&selector.by, profile.seen()) {
+            (By::Labels { namespaces, pods }, _) if is_anchor_only(pods) && all(namespaces) => true,
+            (_, None) => false,
+            (By::Labels { namespaces, pods }, Some(seen)) => {
+                let known = nouns.namespace_labels(profile.cluster(), &seen.namespace);
+                pods.matches(&seen.labels) && known.is_some_and(|known| namespaces.matches(known))
+            }
+            (By::Identity(names), Some(seen)) => names.contains(&identity(seen, nouns)),
+            (By::Service { namespace, name }, Some(seen)) => {
+                let export = || nouns.export(profile.cluster(), namespace, name);
+                *namespace == seen.namespace
+                    && export().is_some_and(|export| selects_backend(&export.selector, &seen.labels))
+            }
+        }
+}
+
+fn identity(seen: &Endpoint, nouns: &Nouns) -> IdentityId {
+    let excluded = nouns.fleet().map(|fleet| fleet.excluded_label_keys.as_slice()).unwrap_or_default();
+    Identity::of(seen, excluded).id()
 }

@@ -1,6 +1,7 @@
 //! What is known of single addresses, in runs of 256: eight bytes for an address and four for where it is.
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::workloads::WorkloadId;
@@ -63,7 +64,8 @@ fn join((is_v6, run): Run, host: u8) -> IpAddr {
 /// Addresses with their spots, in order.
 #[derive(Debug, Default)]
 pub(super) struct Spots {
-    runs: BTreeMap<Run, Vec<(u8, Spot)>>,
+    runs: HashMap<Run, Vec<(u8, Spot)>>,
+    order: BTreeSet<Run>,
 }
 
 impl Spots {
@@ -76,7 +78,11 @@ impl Spots {
     /// Changes what is known of an address; an address of which nothing is known takes no room.
     pub(super) fn set(&mut self, address: IpAddr, change: impl FnOnce(&mut Spot)) {
         let (run, host) = split(address);
-        let spots = self.runs.entry(run).or_default();
+        let order = &mut self.order;
+        let spots = self.runs.entry(run).or_insert_with(|| {
+            order.insert(run);
+            Vec::new()
+        });
         match spots.binary_search_by_key(&host, |(host, _)| *host) {
             Ok(at) => {
                 change(&mut spots[at].1);
@@ -94,24 +100,31 @@ impl Spots {
         }
         if spots.is_empty() {
             self.runs.remove(&run);
+            self.order.remove(&run);
         }
     }
 
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, Spot)> {
-        self.runs.iter().flat_map(|(run, spots)| spots.iter().map(|(host, spot)| (join(*run, *host), *spot)))
+        self.order.iter().flat_map(|run| self.of_run(*run))
+    }
+
+    fn of_run(&self, run: Run) -> impl Iterator<Item = (IpAddr, Spot)> {
+        self.runs.get(&run).into_iter().flatten().map(move |(host, spot)| (join(run, *host), *spot))
     }
 
     /// Those inside a prefix.
     pub(super) fn within(&self, net: IpNet) -> impl Iterator<Item = IpAddr> {
-        let runs = self.runs.range(split(net.network()).0..=split(net.broadcast()).0);
-        let addresses = runs.flat_map(|(run, spots)| spots.iter().map(|(host, _)| join(*run, *host)));
+        let runs = self.order.range(split(net.network()).0..=split(net.broadcast()).0);
+        let addresses = runs.flat_map(|run| self.of_run(*run)).map(|(address, _)| address);
         addresses.filter(move |address| net.contains(address))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

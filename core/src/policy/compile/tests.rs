@@ -1,5 +1,6 @@
 //! The compiler against the oracle: every verdict, after every single write.
 mod counts;
 mod limits;
+mod many;
 mod random;
 mod rig;

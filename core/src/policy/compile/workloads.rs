@@ -46,10 +46,28 @@ impl Workloads {
         Some((state.uid, self.clusters[state.cluster as usize], endpoint(&state.resource)?))
     }
 
+    /// What a workload is made of.
+    pub(super) fn resource(&self, uid: Uid) -> Option<&Arc<Resource>> {
+        Some(&self.state(self.find(uid)?)?.resource)
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (WorkloadId, &Endpoint)> {
         let states = (0..).zip(&self.states);
         states.filter_map(|(id, state)| Some((id, endpoint(&state.as_ref()?.resource)?)))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_uid.len()
+    }
+
+    /// Makes room for so many more at once.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let (states, hasher) = (&self.states, &self.hasher);
+        let hash = |id: &WorkloadId| states[*id as usize].as_ref().map_or(0, |state| hasher.hash_one(state.uid));
+        self.by_uid.reserve(more, hash);
+        self.states.reserve_exact(more);
     }
 
     /// Takes a workload up, which is not known.

@@ -77,6 +77,36 @@ fn an_endpoint_of_a_known_class_costs_one_write_per_address() {
 }
 
 #[test]
+fn a_new_class_costs_a_cell_in_the_slots_that_know_of_it_only() {
+    let mut rig = start();
+    rig.count(&[put_policy(Scope::Fleet, 52, 1, allow("more", "web", "guest", 80))]);
+    let guest = put_endpoint(21, 1, remote(21, "guest"));
+    let one = Counts { cells: 1, addresses: 1, ..Counts::default() };
+    assert_eq!(rig.count(std::slice::from_ref(&guest)), one, "the db's slot says of guests what it says of all");
+    let usage = rig.compiler.usage();
+    rig.count(&[delete(&guest)]);
+    assert_eq!(rig.compiler.usage().classes, usage.classes - 1);
+    assert_eq!(rig.count(&[guest]), one, "its number and its row are there for the next");
+    assert_eq!(rig.compiler.usage(), usage);
+}
+
+#[test]
+fn other_ports_that_rules_name_already_move_no_port() {
+    let mut rig = start();
+    let counts = rig.count(&[put_policy(Scope::Fleet, 50, 2, allow("web", "web", "front", 443))]);
+    assert_eq!((counts.ports, counts.addresses, counts.flips), (0, 0, 1), "80 goes back after the flip: {counts:?}");
+    let both = |revision, ports: &[u16]| {
+        let mut policy = allow("web", "web", "front", 80);
+        let rules = ports.iter().map(|port| rule(Action::Accept, pods("front"), *port));
+        policy.ingress = Some(rules.collect());
+        put_policy(Scope::Fleet, 50, revision, policy)
+    };
+    rig.count(&[put_policy(Scope::Fleet, 53, 1, allow("ports", "db", "front", 8080)), both(3, &[443, 8080])]);
+    let counts = rig.count(&[both(4, &[8080])]);
+    assert_eq!((counts.ports, counts.flips), (0, 1), "{counts:?}");
+}
+
+#[test]
 fn an_endpoint_that_nothing_selects_costs_no_write() {
     let mut rig = start();
     let add = put_endpoint(21, 1, remote(21, "stranger"));

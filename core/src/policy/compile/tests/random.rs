@@ -77,6 +77,9 @@ fn block() -> impl Strategy<Value = IpBlock> {
         Just(("10.1.5.0/24", vec![])),
         Just(("10.0.0.0/8", vec!["10.0.0.2/32", "10.1.0.0/16"])),
         Just(("fd00:1::/32", vec![])),
+        Just(("fd00:1::/64", vec!["fd00:1::1/128"])),
+        Just(("10.1.5.0/30", vec!["10.1.5.2/32"])),
+        Just(("::/0", vec!["fd00::/16"])),
         Just(("192.168.0.0/16", vec!["192.168.0.1/32"])),
         Just(("10.96.0.0/12", vec![])),
     ]
@@ -125,6 +128,10 @@ fn ports() -> impl Strategy<Value = Ports> {
         Just(PortMatch::Range { protocol: Protocol::Udp, first: 1, last: u16::MAX }),
         Just(PortMatch::IcmpType { protocol: Protocol::Icmp, kind: 8, code: None }),
         Just(PortMatch::IcmpType { protocol: Protocol::Icmp, kind: 3, code: Some(4) }),
+        Just(PortMatch::Protocol(Protocol::Icmpv6)),
+        Just(PortMatch::IcmpType { protocol: Protocol::Icmpv6, kind: 128, code: None }),
+        Just(PortMatch::Range { protocol: Protocol::Sctp, first: 80, last: 80 }),
+        Just(PortMatch::Named { protocol: Some(Protocol::Udp), name: "dns".into() }),
         Just(PortMatch::Named { protocol: None, name: "web".into() }),
         Just(PortMatch::Named { protocol: Some(Protocol::Tcp), name: "web".into() }),
     ];
@@ -194,6 +201,7 @@ fn change() -> impl Strategy<Value = Change> {
             if web > 0 {
                 let port = [80, 443][usize::from(web) - 1];
                 endpoint.named_ports.push(NamedPort { name: "web".into(), protocol: Protocol::Tcp, port });
+                endpoint.named_ports.push(NamedPort { name: "dns".into(), protocol: Protocol::Udp, port: 53 });
             }
             put_endpoint(10 + number, cluster, endpoint)
         });
@@ -212,6 +220,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0u8..3, any::<bool>()).prop_map(|(number, deny)| {
             cluster(number, if deny { Action::Deny } else { Action::Accept })
         }),
+        1 => Just(fleet()),
         1 => "[uv]".prop_map(|role| node(0, "n0", "192.168.0.1", &role)),
         1 => "[uv]".prop_map(|role| node(0, "n11", "192.168.0.2", &role)),
         1 => "[uv]".prop_map(|role| node(1, "n0", "192.168.1.1", &role)),
@@ -256,16 +265,29 @@ proptest! {
 
     /// The compiled tables agree with the oracle through every single write of every change, and name the same rule.
     #[test]
-    fn every_intermediate_state_is_old_or_new(revisions in prop::collection::vec(revision(), 1..8)) {
+    fn every_intermediate_state_is_old_or_new(
+        revisions in prop::collection::vec(revision(), 1..8),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 24),
+    ) {
         let mut rig = start();
         for changes in &revisions {
             rig.apply_step_by_step(changes);
         }
-        for reversed in [false, true] {
-            let fresh = rig.afresh(reversed);
+        for kind in 0..3 {
+            let fresh = rig.afresh(|changes| match kind {
+                0 => {}
+                1 => changes.reverse(),
+                _ => {
+                    let count = changes.len();
+                    order.iter().enumerate().take(count).for_each(|(at, other)| changes.swap(at, other.index(count)));
+                }
+            });
             fresh.check();
             prop_assert_eq!(fresh.compiler.digest(), rig.compiler.digest(), "the same state, another digest");
         }
         rig.check_rebuild(ROOMY);
+        for node in ["n11", "n0"] {
+            rig.check_usage_at(node);
+        }
     }
 }
