@@ -12,6 +12,8 @@ use crate::status::RelayNode;
 #[derive(Debug)]
 pub struct Board {
     nodes: Mutex<BTreeMap<Name, Entry>>,
+    /// What no node got, because the relay cannot read it.
+    withheld: Mutex<Vec<v1::Refusal>>,
     sender: watch::Sender<Vec<v1::NodeStatus>>,
 }
 
@@ -27,7 +29,8 @@ impl Board {
     #[must_use]
     pub fn new(nodes: impl IntoIterator<Item = Name>) -> Self {
         let nodes = nodes.into_iter().map(|node| (node, Entry::default())).collect();
-        let board = Self { nodes: Mutex::new(nodes), sender: watch::Sender::new(Vec::new()) };
+        let withheld = Mutex::default();
+        let board = Self { nodes: Mutex::new(nodes), withheld, sender: watch::Sender::new(Vec::new()) };
         board.change(|_| {});
         board
     }
@@ -41,7 +44,10 @@ impl Board {
     fn change(&self, change: impl FnOnce(&mut BTreeMap<Name, Entry>)) {
         let mut nodes = self.nodes.lock();
         change(&mut nodes);
-        let statuses: Vec<v1::NodeStatus> = nodes.iter().map(|(name, entry)| entry.told(name)).collect();
+        let statuses: Vec<v1::NodeStatus> = {
+            let withheld = self.withheld.lock();
+            nodes.iter().map(|(name, entry)| entry.told(name, &withheld)).collect()
+        };
         self.sender.send_if_modified(|held| {
             let differs = *held != statuses;
             *held = statuses;
@@ -61,6 +67,12 @@ impl Board {
                 entry.sessions = entry.sessions.saturating_sub(1);
             }
         });
+    }
+
+    /// This is refused in the name of every node.
+    pub fn withhold(&self, refused: Vec<v1::Refusal>) {
+        *self.withheld.lock() = refused;
+        self.change(|_| {});
     }
 
     /// The node says how it is.
@@ -92,8 +104,9 @@ impl Board {
 
 impl Entry {
     /// The name is that of the certificate, whatever the node calls itself.
-    fn told(&self, name: &Name) -> v1::NodeStatus {
-        let status = self.status.clone().unwrap_or_default();
+    fn told(&self, name: &Name, withheld: &[v1::Refusal]) -> v1::NodeStatus {
+        let mut status = self.status.clone().unwrap_or_default();
+        status.refused.extend_from_slice(withheld);
         v1::NodeStatus { node: name.to_string(), connected: self.sessions > 0, ..status }
     }
 }
@@ -118,6 +131,10 @@ mod tests {
         assert!(now()[0].connected);
         board.left(&node);
         assert!(!now()[0].connected && now()[0].workloads == 3);
+        board.withhold(vec![v1::Refusal { revision: 7, ..v1::Refusal::default() }]);
+        assert_eq!(now()[0].refused[0].revision, 7);
+        board.withhold(vec![]);
+        assert!(now()[0].refused.is_empty());
         board.removed(&node);
         assert!(now().is_empty());
     }

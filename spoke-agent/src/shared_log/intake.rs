@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axle_core::{
     log::{Change, Delta, Position, Snapshot},
-    model::{Key, Object},
+    model::{Key, Kind, Object},
     refusal::{Refusal, code},
     session::{Ack, Intake},
 };
@@ -32,6 +32,11 @@ pub trait Hooks: Send + 'static {
 
     /// A whole copy was taken, not a resume.
     fn resynced(&mut self) {}
+
+    /// These came and are not in the log, because this program cannot read them or what came with them.
+    fn unread(&mut self, refused: &[Refusal]) {
+        let _ = refused;
+    }
 
     /// Why an object that came may not be taken, beside what ownership says: the code of the refusal, and the reason.
     fn check(&self, object: &Object) -> Result<(), (&'static str, String)> {
@@ -62,6 +67,7 @@ impl<H: Hooks> FeedIntake<H> {
     fn take(
         &mut self,
         (at, origin): (Position, Option<Position>),
+        resumable: bool,
         refused: &[Refusal],
         batch: impl FnOnce(&MergedLog) -> Batch,
     ) -> Vec<Refusal> {
@@ -74,12 +80,36 @@ impl<H: Hooks> FeedIntake<H> {
             Feed::Upstream => origin,
             Feed::Local | Feed::Node(_) => None,
         };
-        // What could not be read is wanted again once this program can: the feed then begins with everything.
-        let at = refused.is_empty().then_some(at);
+        let at = resumable.then_some(at);
         let (taken, ()) = self.log.take_with(&self.feed, (at, origin), refused, |log| (batch(log), ()));
         self.hooks.taken(&taken);
+        self.hooks.unread(refused);
         let claimed = taken.claimed.into_iter().map(|(key, message)| refused_as_foreign(key, message));
         taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(claimed).collect()
+    }
+
+    /// Whether the other policies of a revision stay as they are, because one of them could not be read: a policy may be
+    /// gone only together with what takes its place. A node sees to that itself, where it keeps what it enforces.
+    fn withholds(&self, unreadable: &[Refusal]) -> bool {
+        unreadable.iter().any(|refusal| refusal.key.kind == Kind::Policy)
+            && self.log.read(|log| log.ownership().is_relay())
+    }
+
+    /// Takes out of a revision what it withholds.
+    fn withhold(&self, changes: &mut Vec<Change>, unreadable: &[Refusal]) -> Vec<Refusal> {
+        if !self.withholds(unreadable) {
+            return Vec::new();
+        }
+        let revision = unreadable.iter().map(|refusal| refusal.revision).max().unwrap_or_default();
+        let policies = changes.extract_if(.., |change| change.key().kind == Kind::Policy);
+        let message = "its revision has policies that this version of the relay cannot read: upgrade it";
+        let refuse = |change: Change| Refusal {
+            key: change.key().clone(),
+            revision,
+            code: code::UNKNOWN_FEATURE.into(),
+            message: message.into(),
+        };
+        policies.map(refuse).collect()
     }
 
     /// Leaves out what may not be taken.
@@ -136,7 +166,13 @@ impl<H: Hooks> Replica for FeedIntake<H> {
                     delete => changes.push(delete),
                 }
             }
-            refused.extend(self.take((delta.to, delta.origin), &unreadable, |_| Batch::Changes(changes)));
+            let withheld = self.withhold(&mut changes, &unreadable);
+            refused.extend(withheld.iter().cloned());
+            let unread = [unreadable, withheld].concat();
+            // What was not read is wanted again once this program can: until then the feed begins with everything.
+            let resumable = unread.is_empty() && self.held().is_some();
+            let batch = |_: &MergedLog| Batch::Changes(changes);
+            refused.extend(self.take((delta.to, delta.origin), resumable, &unread, batch));
         }
         Ok(refused)
     }
@@ -146,9 +182,16 @@ impl<H: Hooks> Replica for FeedIntake<H> {
         let mut refused = Vec::new();
         self.sift(&mut objects, &mut refused);
         self.hooks.resynced();
-        let more = self.take((at, origin), &unreadable, |log| {
+        let stays = self.withholds(&unreadable) && self.has_begun();
+        let more = self.take((at, origin), unreadable.is_empty(), &unreadable, |log| {
+            let is_policy = |object: &Object| object.key.kind == Kind::Policy;
+            if stays {
+                objects.retain(|object| !is_policy(object));
+            }
             // What is there and could not be read stays as it was.
-            objects.extend(unreadable.iter().filter_map(|refusal| log.contents().get(&refusal.key)).cloned());
+            let unread = |object: &&Object| unreadable.iter().any(|refusal| refusal.key == object.key);
+            objects
+                .extend(log.contents().iter().filter(|object| unread(object) || stays && is_policy(object)).cloned());
             Batch::Whole(objects)
         });
         refused.extend(more);
@@ -163,3 +206,6 @@ impl<H: Hooks> Replica for FeedIntake<H> {
         self.hooks.statuses(statuses);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ impl Stage {
     pub(crate) fn policy(&self, name: &str) -> Policy {
         let text = format!(
             "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {{name: {name}}}\n\
-             spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, ingress: [{{action: Deny, from: [{{pods: {{}}}}]}}]}}\n"
+             spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, ingress: [{{action: Deny, from: [{{pods: {{podSelector: {{}}}}}}]}}]}}\n"
         );
         parse_policies(&text).unwrap().remove(0)
     }

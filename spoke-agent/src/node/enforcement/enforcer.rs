@@ -145,7 +145,9 @@ impl Enforcer {
         let (policies, others): (Vec<Change>, Vec<Change>) =
             revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
         let moved = self.note_endpoints(&others);
-        if self.policies.hold_unreadable(&revision.refused) {
+        // Of a whole copy, what could not be read before either was its own revision's matter.
+        let is_news = !(revision.whole && self.policies.have_refused(&revision.refused));
+        if self.policies.hold_unreadable(&revision.refused) && is_news {
             self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, UNREADABLE);
             self.carry_out(&others, &[]);
         } else {

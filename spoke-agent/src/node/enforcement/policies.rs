@@ -166,6 +166,11 @@ impl Policies {
         self.wanted.insert(key.clone(), newer);
     }
 
+    /// Whether all of this was refused before.
+    pub(super) fn have_refused(&self, refused: &[Refusal]) -> bool {
+        refused.iter().all(|refusal| self.held.by_key.get(&refusal.key).is_some_and(|held| held.refusal == *refusal))
+    }
+
     /// Notes what could not be read; says whether policies are among it.
     pub(super) fn hold_unreadable(&mut self, refused: &[Refusal]) -> bool {
         for refusal in refused {

@@ -26,6 +26,7 @@ use crate::sync::{
 /// From hello to whatever ends it.
 pub(super) async fn run<R: Replica>(link: &mut Link<R>, channel: Channel, counters: &Arc<SessionCounters>) -> Ended {
     let outbox = Outbox::new();
+    let _closing = Closing(outbox.clone());
     outbox.greet(hello(link));
     let outbound = Outbound {
         view: link.own.clone(),
@@ -34,16 +35,23 @@ pub(super) async fn run<R: Replica>(link: &mut Link<R>, channel: Channel, counte
         counters: counters.clone(),
         _guard: None,
     };
-    let ended = match tokio::time::timeout(link.settings.connect_timeout, open(channel, outbound)).await {
+    match tokio::time::timeout(link.settings.connect_timeout, open(channel, outbound)).await {
         Err(_) => Ended::Refused(Goodbye::because("the upstream did not welcome this side in time")),
         Ok(Err(status)) => Ended::Refused(Goodbye::because(said(&status))),
         Ok(Ok(incoming)) => match converse(link, incoming, &outbox).await {
             (true, goodbye) => Ended::Lost(goodbye),
             (false, goodbye) => Ended::Refused(goodbye),
         },
-    };
-    outbox.close(None);
-    ended
+    }
+}
+
+/// Ends the writing half with the reading half, also if that is dropped: else it would say for ever that it lives.
+struct Closing(Arc<Outbox<SpokeMessage>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close(None);
+    }
 }
 
 async fn open(channel: Channel, outbound: Outbound<SpokeMessage>) -> Result<Streaming<HubMessage>, Status> {

@@ -332,7 +332,12 @@ fn what_cannot_be_read_holds_its_revision_back() {
     let mut enforcer = stage.begun(&[deny("p", "bad", 2), deny("q", "good", 3)]);
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
     assert_eq!(refused(&enforcer).len(), 2);
-    enforcer.revise(&Revision { whole: true, ..revision(4, &[]) });
+    enforcer.revise(&revision(3, &[Change::Put(endpoint(5, "n2", "other", "10.0.0.5"))]));
+    // One in which it is not new changes what it has nothing to do with.
+    enforcer.revise(&Revision { whole: true, refused: with_it.refused, ..revision(4, &[deny("r", "other", 4)]) });
+    assert_eq!(refused(&enforcer).len(), 2);
+    assert!(!admits(&enforcer, "10.0.0.5") && admits(&enforcer, GOOD));
+    enforcer.revise(&Revision { whole: true, ..revision(5, &[]) });
     assert_eq!(refused(&enforcer), []);
     assert!(!admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
 }
