@@ -42,6 +42,7 @@ impl Operations {
         let join_command = format!("axle-agent join --hub {} --cluster {name} --token {token}", self.advertised);
         Ok(CreateTokenResponse { token, expires_ms, join_command })
     }
+
     /// The tokens that people bear, but for those that are over.
     ///
     /// # Errors

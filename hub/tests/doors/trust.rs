@@ -57,7 +57,7 @@ async fn a_token_is_listed_and_revoked_for_good() {
     assert_eq!((refused.status, &refused.body), (401, &hub.client("none").get("/api/v1/clusters").await.body));
     let again = root.ask("DELETE", &path, &[], b"").await;
     assert_eq!(again.json()["revision"], 0, "nothing to do");
-    assert_eq!(root.ask("DELETE", "/api/v1/tokens/none", &[], b"").await.problem(), "not_found");
+    assert_eq!(root.ask("DELETE", "/api/v1/tokens/none", &[], b"").await.problem(), "unknown_token");
 
     root.post("/api/v1/clusters/east/tokens", &json!({})).await;
     let audit = root.get("/api/v1/audit").await.json();
