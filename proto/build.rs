@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 use tonic_prost_build::FileDescriptorSet;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["resources", "sync", "record", "enroll", "admin"].map(|name| format!("axle/v1/{name}.proto"));
+    let files =
+        ["resources", "sync", "record", "enroll", "preview", "admin"].map(|name| format!("axle/v1/{name}.proto"));
     println!("cargo::rerun-if-changed=axle");
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -22,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The messages of the admin API, which are REST's JSON bodies too.
 fn admin_messages(descriptors: &FileDescriptorSet) -> Vec<String> {
-    let admin = descriptors.file.iter().filter(|file| file.name() == "axle/v1/admin.proto");
+    let admin = ["axle/v1/admin.proto", "axle/v1/preview.proto"];
+    let admin = descriptors.file.iter().filter(|file| admin.contains(&file.name()));
     admin.flat_map(|file| &file.message_type).map(|message| format!("axle.v1.{}", message.name())).collect()
 }
 

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod log;
 pub mod manifest;
 pub mod model;
+pub mod offline;
 pub mod policy;
 pub mod refusal;
 pub mod service;

@@ -6,12 +6,14 @@
 //! a text are reported at once.
 mod blocks;
 pub mod cilium;
+mod cluster;
 mod cluster_network_policy;
 mod inventory;
 mod kubernetes;
 mod labels;
 mod network_policy;
 mod policy;
+mod policy_test;
 mod ports;
 mod print;
 mod reader;
@@ -21,12 +23,13 @@ mod tree;
 mod violation;
 
 pub use cilium::import_cilium;
+pub use cluster::ClusterDocument;
 pub use inventory::{Export, NAMESPACE_NAME_LABEL, Service, Workload};
 pub use print::print_policy;
 pub use reader::suggest;
 pub use violation::Violation;
 
-use crate::model::{Namespace, Policy};
+use crate::model::{Namespace, Policy, PolicyTest};
 use reader::{At, Faults};
 
 /// The API group and version of our own documents.
@@ -38,6 +41,8 @@ pub enum Document {
     /// A policy of one of [`Document::POLICIES`]. Whose it is (the fleet's or a cluster's) follows from the door it came
     /// through, not from its text.
     Policy(Policy),
+    /// `PolicyTest`.
+    PolicyTest(PolicyTest),
     /// `Namespace`, with the label `kubernetes.io/metadata.name` added.
     Namespace(Namespace),
     /// `Workload`.
@@ -46,13 +51,15 @@ pub enum Document {
     Service(Service),
     /// `ServiceExport`.
     ServiceExport(Export),
+    /// `Cluster`: for who has no hub to ask; an agent passes over it.
+    Cluster(ClusterDocument),
 }
 
 impl Document {
     /// The kinds of policy, in their own words.
     pub const POLICIES: [&str; 3] = ["MeshNetworkPolicy", "NetworkPolicy", "ClusterNetworkPolicy"];
     /// Every kind, and the API that it is of.
-    const KINDS: [(&str, &str); 7] = [
+    const KINDS: [(&str, &str); 9] = [
         ("MeshNetworkPolicy", API_VERSION),
         ("NetworkPolicy", "networking.k8s.io/v1"),
         ("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"),
@@ -60,6 +67,8 @@ impl Document {
         ("Workload", API_VERSION),
         ("Service", API_VERSION),
         ("ServiceExport", API_VERSION),
+        ("PolicyTest", API_VERSION),
+        ("Cluster", API_VERSION),
     ];
 
     /// The document's kind, as it is written; a policy's of whichever kind is `Policy`, since all share their names.
@@ -67,10 +76,12 @@ impl Document {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Policy(_) => "Policy",
+            Self::PolicyTest(_) => "PolicyTest",
             Self::Namespace(_) => "Namespace",
             Self::Workload(_) => "Workload",
             Self::Service(_) => "Service",
             Self::ServiceExport(_) => "ServiceExport",
+            Self::Cluster(_) => "Cluster",
         }
     }
 }
@@ -87,11 +98,32 @@ pub fn parse(text: &str) -> Result<Vec<Document>, Vec<Violation>> {
     faults.none_or(documents)
 }
 
+/// What is applied together: policies, and tests of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Applied {
+    /// The policies.
+    pub policies: Vec<Policy>,
+    /// The tests.
+    pub tests: Vec<PolicyTest>,
+}
+
 /// Reads a text that holds policies and nothing else, at least one.
 ///
 /// # Errors
-/// As [`parse`]; a document of another kind and a text without documents are violations too.
+/// As [`parse_applied`]; a test is a violation too.
 pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
+    Ok(read_applied(text, false)?.policies)
+}
+
+/// Reads a text that holds policies and tests of policies and nothing else, at least one.
+///
+/// # Errors
+/// As [`parse`]; a document of another kind and a text without documents are violations too.
+pub fn parse_applied(text: &str) -> Result<Applied, Vec<Violation>> {
+    read_applied(text, true)
+}
+
+fn read_applied(text: &str, with_tests: bool) -> Result<Applied, Vec<Violation>> {
     let nodes = tree::parse(text)?;
     let mut faults = Faults::default();
     if nodes.is_empty() {
@@ -105,11 +137,12 @@ pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
             fix: "check that the right file was given".into(),
         });
     }
-    let mut policies = Vec::new();
+    let mut applied = Applied::default();
     let items: Vec<At<'_>> = nodes.iter().flat_map(|node| kubernetes::items(&At::root(node), &mut faults)).collect();
     for at in items {
         match document(&at, &mut faults) {
-            Some(Document::Policy(policy)) => policies.push(policy),
+            Some(Document::Policy(policy)) => applied.policies.push(policy),
+            Some(Document::PolicyTest(test)) if with_tests => applied.tests.push(test),
             Some(other) => faults.add(Violation {
                 code: "unknown-kind",
                 fix: format!("put {} documents into the inventory of an agent", other.kind()),
@@ -118,7 +151,7 @@ pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
             None => {}
         }
     }
-    faults.none_or(policies)
+    faults.none_or(applied)
 }
 
 fn document(at: &At<'_>, faults: &mut Faults) -> Option<Document> {
@@ -131,8 +164,10 @@ fn document(at: &At<'_>, faults: &mut Faults) -> Option<Document> {
         "MeshNetworkPolicy" => policy::read(&map, faults).map(Document::Policy),
         "NetworkPolicy" => network_policy::read(&map, faults).map(Document::Policy),
         "ClusterNetworkPolicy" => cluster_network_policy::read(&map, faults).map(Document::Policy),
+        "PolicyTest" => policy_test::read(&map, faults).map(Document::PolicyTest),
         "Namespace" => inventory::namespace(&map, faults).map(Document::Namespace),
         "Workload" => inventory::workload(&map, faults).map(Document::Workload),
+        "Cluster" => cluster::read(&map, faults).map(Document::Cluster),
         "Service" => inventory::service(&map, faults).map(Document::Service),
         _ => inventory::export(&map, faults).map(Document::ServiceExport),
     };

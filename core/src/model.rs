@@ -6,6 +6,7 @@ mod identity;
 mod key;
 mod name;
 mod policy;
+mod policy_test;
 mod selector;
 mod service;
 
@@ -19,6 +20,7 @@ pub use policy::{
     Action, ClusterSelector, Enforcement, IpBlock, Peer, Peers, Policy, PortMatch, Ports, Protocol, REGION_LABEL, Rule,
     Subject, Tier, feature,
 };
+pub use policy_test::{Assertion, ExpectedRule, PolicyTest, TestEnd};
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use service::{
     Affinity, MAX_SERVICE_PORTS, PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort,

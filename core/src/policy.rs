@@ -6,6 +6,8 @@ mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod matching;
+mod question;
+pub mod survey;
 pub mod tables;
 mod world;
 
@@ -14,4 +16,5 @@ pub use decision::{Decision, Reason, RuleId, Ruling, Side, Verdict};
 pub use evaluate::{Flow, STEPS, Step, evaluate, judge};
 pub use explain::{Asked, Explanation, Trace, explain};
 pub use matching::{Match, Miss, Target, cluster_labels};
+pub use question::{Misunderstood, PROTOCOLS, protocol_named};
 pub use world::{Party, Workload, World};

@@ -13,6 +13,7 @@ mod owner;
 mod policies;
 mod quota;
 mod rejection;
+mod tests_of_policies;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -24,11 +25,13 @@ pub use claims::{Endpoints, range_of_others};
 pub use command::{Command, Decision, Request};
 pub use owner::Owner;
 pub use rejection::{Rejection, RejectionKind};
+pub use tests_of_policies::CHANGED_SINCE;
 
 use crate::{
     codec::Codec,
     log::{Applied, Contents, Delta, OutOfOrder, Position, Record},
     model::{Cluster, Fleet, Key, Kind, Name, Object, Resource, Scope, Uid},
+    refusal::Refusal,
 };
 use addresses::{Addresses, Rested};
 use draft::Draft;
@@ -48,6 +51,8 @@ pub struct State {
     addresses: Addresses,
     endpoints: Endpoints,
     shares: Shares,
+    /// The revision that last changed a policy or a test of policies.
+    policies_changed: u64,
 }
 
 /// A record that was applied, so that it can be taken back.
@@ -59,6 +64,7 @@ pub struct Undo {
     request: Option<(String, String)>,
     rested: Rested,
     given_up: Vec<IpAddr>,
+    policies_changed: u64,
 }
 
 impl Undo {
@@ -67,6 +73,18 @@ impl Undo {
     pub fn given_up(&self) -> &[IpAddr] {
         &self.given_up
     }
+}
+
+/// What a command takes in besides what it writes.
+#[derive(Debug, Default)]
+struct Taken {
+    refused: Vec<Refusal>,
+    intake: Option<(Uid, Position)>,
+}
+
+/// Whether a record changes a policy or a test of policies.
+fn is_about_policies(record: &Record) -> bool {
+    record.changes.iter().any(|change| matches!(change.key().kind, Kind::Policy | Kind::PolicyTest))
 }
 
 impl State {
@@ -95,6 +113,9 @@ impl State {
         state.shares = Shares::of(&state.contents);
         let used = state.list(Kind::ServiceImport).flat_map(|object| vips(&object.resource));
         state.addresses = Addresses::load(used.copied(), given_up);
+        let held = [Kind::Policy, Kind::PolicyTest].into_iter().flat_map(|kind| state.list(kind));
+        let lately = recent.iter().filter(|record| is_about_policies(record)).map(|record| record.revision);
+        state.policies_changed = held.map(|object| object.revision).chain(lately).max().unwrap_or_default();
         state
     }
 
@@ -174,36 +195,48 @@ impl State {
             return Ok(Decision::Repeated { revision });
         }
         let mut draft = Draft::new(&self.contents, codec, request.entropy);
-        let mut refused = Vec::new();
-        let mut intake = None;
-        match &request.command {
-            Command::Begin { fleet } => clusters::begin(self, &mut draft, fleet)?,
-            Command::AddCluster { cluster } => clusters::add(self, &mut draft, cluster)?,
-            Command::RemoveCluster { name } => clusters::remove(self, &mut draft, name)?,
-            Command::RemoveNode { cluster, node } => clusters::remove_node(self, &mut draft, cluster, node)?,
-            Command::PutPolicies { policies } => policies::put(self, &mut draft, policies)?,
-            Command::DisablePolicy { namespace, name, disabled } => {
-                policies::disable(&mut draft, &policies::key(namespace.as_ref(), name), *disabled)?
-            }
-            Command::DeletePolicy { namespace, name } => {
-                policies::delete(&mut draft, &policies::key(namespace.as_ref(), name))?
-            }
-            Command::Note { .. } => draft.keep(),
-            Command::TakeDelta { cluster, after, delta } => {
-                refused = intake::delta(self, &mut draft, (*cluster, *after), delta)?;
-                intake = Some((*cluster, delta.to));
-            }
-            Command::TakeSnapshot { cluster, after, snapshot, refused: kept } => {
-                refused = intake::snapshot(self, &mut draft, (*cluster, *after), snapshot, kept)?;
-                intake = Some((*cluster, snapshot.at));
-            }
-        }
+        let mut taken = Taken::default();
+        self.draft(&request.command, &mut draft, &mut taken)?;
         imports::merge(self, &mut draft);
+        let Taken { refused, intake } = taken;
         // The intake moves also where nothing changes: it is what tells a session that goes on from one that was replaced.
         if draft.is_empty() && intake.is_none_or(|(cluster, at)| self.intake(cluster) == Some(at)) {
             return Ok(Decision::Nothing { refused });
         }
         Ok(draft.decided(request, refused, intake))
+    }
+
+    fn draft(&self, command: &Command, draft: &mut Draft<'_>, taken: &mut Taken) -> Result<(), Rejection> {
+        match command {
+            Command::Begin { fleet } => clusters::begin(self, draft, fleet)?,
+            Command::AddCluster { cluster } => clusters::add(self, draft, cluster)?,
+            Command::RemoveCluster { name } => clusters::remove(self, draft, name)?,
+            Command::RemoveNode { cluster, node } => clusters::remove_node(self, draft, cluster, node)?,
+            Command::PutPolicies { policies } => policies::put(self, draft, policies)?,
+            Command::DisablePolicy { namespace, name, disabled } => {
+                policies::disable(draft, &policies::key(namespace.as_ref(), name), *disabled)?;
+            }
+            Command::DeletePolicy { namespace, name } => {
+                policies::delete(draft, &policies::key(namespace.as_ref(), name))?;
+            }
+            Command::Note { .. } => draft.keep(),
+            Command::PutTests { tests } => tests_of_policies::put(draft, tests)?,
+            Command::DeleteTest { name } => tests_of_policies::delete(draft, name)?,
+            Command::Together(commands) => commands.iter().try_for_each(|each| self.draft(each, draft, taken))?,
+            Command::Checked { command, at, .. } => {
+                tests_of_policies::unchanged(self, *at)?;
+                self.draft(command, draft, taken)?;
+            }
+            Command::TakeDelta { cluster, after, delta } => {
+                taken.refused = intake::delta(self, draft, (*cluster, *after), delta)?;
+                taken.intake = Some((*cluster, delta.to));
+            }
+            Command::TakeSnapshot { cluster, after, snapshot, refused: kept } => {
+                taken.refused = intake::snapshot(self, draft, (*cluster, *after), snapshot, kept)?;
+                taken.intake = Some((*cluster, snapshot.at));
+            }
+        }
+        Ok(())
     }
 
     /// Moves on by one record.
@@ -221,7 +254,11 @@ impl State {
         let (rested, given_up) = self.addresses.change(&before, &now, record.revision);
         self.endpoints.follow(applied.replaced.iter().map(|(key, _)| &**key), &self.contents);
         let request = self.remember_request(record);
-        Ok(Undo { applied, intake, request, rested, given_up })
+        let policies_changed = self.policies_changed;
+        if is_about_policies(record) {
+            self.policies_changed = record.revision;
+        }
+        Ok(Undo { applied, intake, request, rested, given_up, policies_changed })
     }
 
     /// Takes back the record that was applied last, because the store did not take it.
@@ -238,6 +275,7 @@ impl State {
                 None => self.intakes.remove(&cluster),
             };
         }
+        self.policies_changed = undo.policies_changed;
         if let Some(request) = undo.request {
             self.requests.remove(&request);
             self.request_order.pop_back();

@@ -82,7 +82,9 @@ impl Follower for Feed {
     fn moved(&self, state: &State, records: &[Record]) {
         let epoch = state.position().epoch;
         for record in records {
-            if let Err(why) = self.view.append(&Delta::of(record, epoch)) {
+            if let Err(why) =
+                self.view.append(&Delta::of(record, epoch).filtered(|change| change.key().kind.is_for_spokes()))
+            {
                 tracing::error!(%why, "the view does not follow the log; it begins anew");
                 return self.restarted(state);
             }
@@ -101,7 +103,7 @@ impl Follower for Feed {
     }
 
     fn restarted(&self, state: &State) {
-        self.view.replace(state.contents().clone());
+        self.view.replace(state.contents().filtered(|key| key.kind.is_for_spokes()));
     }
 }
 

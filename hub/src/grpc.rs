@@ -7,12 +7,13 @@ use axle_proto::{
     DESCRIPTORS,
     v1::{
         AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-        CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, FleetStatus, FlowView,
-        GetAuthorityRequest, GetStatusRequest, ListAuditRequest, ListAuditResponse, ListClustersResponse,
-        ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse,
-        ListTokensRequest, ListTokensResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest,
-        RevisionProgress, RevokeTokenRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, WatchRevisionRequest,
-        WriteResult,
+        CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse, FleetStatus,
+        FlowView, GetAuthorityRequest, GetStatusRequest, LintPoliciesResponse, ListAuditRequest, ListAuditResponse,
+        ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
+        ListServicesResponse, ListTokensRequest, ListTokensResponse, ObserveRequest, PolicyHistoryRequest,
+        PolicyHistoryResponse, PreviewRequest, RemoveClusterRequest, RemoveNodeRequest, RevisionProgress,
+        RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
+        TestPoliciesResponse, WatchRevisionRequest, WriteResult,
         admin_server::{Admin, AdminServer},
     },
 };
@@ -156,6 +157,30 @@ impl Admin for Door {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         Ok(Response::new(self.0.explain(request.get_ref())?))
+    }
+
+    async fn diff_policies(&self, request: Request<PreviewRequest>) -> Result<Response<DiffPoliciesResponse>, Status> {
+        Ok(Response::new(self.0.diff_policies(request.get_ref()).await?))
+    }
+
+    async fn lint_policies(&self, request: Request<PreviewRequest>) -> Result<Response<LintPoliciesResponse>, Status> {
+        Ok(Response::new(self.0.lint_policies(request.get_ref()).await?))
+    }
+
+    async fn test_policies(&self, request: Request<PreviewRequest>) -> Result<Response<TestPoliciesResponse>, Status> {
+        Ok(Response::new(self.0.test_policies(request.get_ref()).await?))
+    }
+
+    async fn policy_history(
+        &self,
+        request: Request<PolicyHistoryRequest>,
+    ) -> Result<Response<PolicyHistoryResponse>, Status> {
+        Ok(Response::new(self.0.policy_history(request.get_ref()).await?))
+    }
+
+    async fn rollback_policy(&self, request: Request<RollbackPolicyRequest>) -> Result<Response<WriteResult>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.rollback_policy(&caller, request.into_inner()).await?))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<FleetStatus>, Status> {

@@ -191,5 +191,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ServiceExport => "service_export",
         Kind::ServiceImport => "service_import",
         Kind::Policy => "policy",
+        Kind::PolicyTest => "policy_test",
     }
 }

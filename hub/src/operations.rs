@@ -4,12 +4,16 @@
 //! [`auth`](crate::auth); here the request itself is checked, strictly and all faults at once.
 mod audit;
 mod authority;
+mod capacity;
+mod checked;
 mod clusters;
 mod explain;
+mod history;
 mod mirror;
 mod observe;
 mod page;
 mod policies;
+mod preview;
 mod problem;
 mod progress;
 mod services;
@@ -158,11 +162,17 @@ impl Operations {
             return Ok(());
         }
         match self.store.answered(&caller.actor(), request_id).await? {
-            Some(answered) if answered.action != action => Err(Problem::new(
-                Kind::Conflict,
-                "request_id_reused",
-                format!("the request id was used before, for {:?}; nothing was done: use a fresh one", answered.action),
-            )),
+            // What an admin forced has a note behind.
+            Some(answered) if answered.action != action && !answered.action.starts_with(&format!("{action} (")) => {
+                Err(Problem::new(
+                    Kind::Conflict,
+                    "request_id_reused",
+                    format!(
+                        "the request id was used before, for {:?}; nothing was done: use a fresh one",
+                        answered.action
+                    ),
+                ))
+            }
             _ => Ok(()),
         }
     }

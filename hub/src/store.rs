@@ -30,6 +30,11 @@ const AFTER: &str = "SELECT log.record FROM (SELECT revision, sum(size) OVER (OR
 const BEFORE: &str = "SELECT log.record FROM (SELECT revision, sum(size) OVER (ORDER BY revision DESC) - size AS bytes FROM \
      (SELECT revision, length(record) AS size FROM log WHERE revision < $1 ORDER BY revision DESC LIMIT $2) AS page) \
      AS sized JOIN log ON log.revision = sized.revision WHERE bytes < $3 ORDER BY log.revision DESC";
+/// The records of commands about policies before a revision, newest first, in the same way.
+const POLICIES_BEFORE: &str = "SELECT log.record FROM (SELECT revision, sum(size) OVER (ORDER BY revision DESC) - size AS bytes FROM \
+     (SELECT revision, length(record) AS size FROM log WHERE action LIKE 'policy %' \
+     AND revision < $1 ORDER BY revision DESC LIMIT $2) AS page) \
+     AS sized JOIN log ON log.revision = sized.revision WHERE bytes < $3 ORDER BY log.revision DESC";
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -160,11 +165,23 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// was written.
     async fn append(&self, from: Position, batch: &Batch) -> Result<bool, StoreError>;
 
+    /// The records that one of this module's queries finds.
+    async fn records(&self, sql: &'static str, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
+
     /// At most `limit` records after `revision`, oldest first: fewer where these are large, but never none.
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
+    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        self.records(AFTER, revision, limit).await
+    }
 
     /// At most `limit` records before `revision`, newest first: fewer where these are large, but never none.
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError>;
+    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        self.records(BEFORE, revision, limit).await
+    }
+
+    /// The same, of commands about policies only.
+    async fn policy_records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        self.records(POLICIES_BEFORE, revision, limit).await
+    }
 
     /// The oldest revision of which a record is kept.
     async fn oldest(&self) -> Result<Option<u64>, StoreError>;

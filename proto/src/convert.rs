@@ -6,6 +6,7 @@ mod envelope;
 mod frame;
 mod invalid;
 mod policy;
+mod policy_test;
 mod record;
 mod scalar;
 mod selector;
@@ -49,6 +50,7 @@ impl Codec for Wire {
             Resource::ServiceExport(export) => v1::ServiceExport::from(export).encode_to_vec(),
             Resource::ServiceImport(import) => v1::ServiceImport::from(import).encode_to_vec(),
             Resource::Policy(policy) => v1::Policy::from(policy).encode_to_vec(),
+            Resource::PolicyTest(test) => v1::PolicyTest::from(test).encode_to_vec(),
         }
         .into()
     }
@@ -71,6 +73,7 @@ fn decode(kind: Kind, payload: &Bytes) -> Result<Resource, Invalid> {
         Kind::ServiceExport => Resource::ServiceExport(read::<v1::ServiceExport>(payload)?.try_into()?),
         Kind::ServiceImport => Resource::ServiceImport(read::<v1::ServiceImport>(payload)?.try_into()?),
         Kind::Policy => Resource::Policy(read::<v1::Policy>(payload)?.try_into()?),
+        Kind::PolicyTest => Resource::PolicyTest(read::<v1::PolicyTest>(payload)?.try_into()?),
     })
 }
 

@@ -1,6 +1,7 @@
-//! Axle's wire: the generated messages and their conversion to and from the model. No logic.
+//! Axle's wire: the generated messages and their conversion to and from the model, and its views. No logic.
 
 pub mod convert;
+pub mod view;
 
 /// The package `axle.v1`, generated from `proto/axle/v1/*.proto`.
 #[allow(

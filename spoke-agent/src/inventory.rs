@@ -51,8 +51,13 @@ impl Inventory {
             .map_err(|violations| violations.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut problems = Vec::new();
         for document in documents {
+            if matches!(document, Document::Cluster(_)) {
+                continue;
+            }
             let named = (document.kind(), objects::name(&document));
-            if known.insert(named.clone()) {
+            if matches!(document, Document::PolicyTest(_)) {
+                problems.push(format!("PolicyTest {}: tests are kept at the hub: axle policy apply -f", named.1));
+            } else if known.insert(named.clone()) {
                 self.documents.push(document);
             } else {
                 problems.push(format!("{} {} is there a second time; the first one counts", named.0, named.1));

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, ServiceExport, ServiceImport};
+use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, PolicyTest, ServiceExport, ServiceImport};
 
 /// 128 bits that name one incarnation of an object, for ever: a uid is never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -80,11 +80,19 @@ pub enum Kind {
     ServiceImport = 7,
     /// A policy, of the fleet or of one cluster.
     Policy = 8,
+    /// A test of the fleet's policies. Kept at the hub, never sent to spokes.
+    PolicyTest = 9,
 }
 
 impl Kind {
+    /// Whether spokes get objects of this kind.
+    #[must_use]
+    pub fn is_for_spokes(self) -> bool {
+        self != Self::PolicyTest
+    }
+
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Fleet,
         Self::Cluster,
         Self::Node,
@@ -93,6 +101,7 @@ impl Kind {
         Self::ServiceExport,
         Self::ServiceImport,
         Self::Policy,
+        Self::PolicyTest,
     ];
 
     /// The kind with this number, if there is one.
@@ -142,6 +151,7 @@ impl Key {
             Resource::Policy(policy) => {
                 (policy.namespace.as_ref().map_or_else(none, ToString::to_string), policy.name.clone())
             }
+            Resource::PolicyTest(test) => (none(), test.name.clone()),
         };
         Self { kind: resource.kind(), scope, namespace, name }
     }
@@ -231,6 +241,8 @@ pub enum Resource {
     ServiceImport(ServiceImport),
     /// See [`Kind::Policy`].
     Policy(Policy),
+    /// See [`Kind::PolicyTest`].
+    PolicyTest(PolicyTest),
 }
 
 impl Resource {
@@ -252,6 +264,7 @@ impl Resource {
             Self::ServiceExport(_) => Kind::ServiceExport,
             Self::ServiceImport(_) => Kind::ServiceImport,
             Self::Policy(_) => Kind::Policy,
+            Self::PolicyTest(_) => Kind::PolicyTest,
         }
     }
 }

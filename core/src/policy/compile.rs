@@ -35,7 +35,7 @@ mod slots;
 mod spots;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};

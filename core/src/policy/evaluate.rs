@@ -3,7 +3,7 @@
 //! Each end of a flow goes through the steps of [`STEPS`]. A step may decide (Accept or Deny) or leave the flow to the
 //! next. Where the other side's labels are unknown a step has several possible outcomes; the verdict is the strictest
 //! that can follow.
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     model::{Action, Enforcement, Object, Policy, Rule, Scope, Tier},
@@ -84,12 +84,19 @@ pub fn judge(world: &World, local: &Workload<'_>, direction: Direction, peer: Ip
     Case::new(world, *local, direction, peer, target).side()
 }
 
+/// A policy and the object that it is.
+pub(super) type Written<'w> = (&'w Object, &'w Policy);
+
 /// One end of one flow, under judgement.
 pub(super) struct Case<'w> {
     pub(super) world: &'w World,
+    /// Every policy; or at least every one that is about `local`, where somebody has looked them up before.
+    pub(super) policies: Cow<'w, [Written<'w>]>,
     pub(super) local: Workload<'w>,
     pub(super) direction: Direction,
     pub(super) other: Other<'w>,
+    /// Whether the other side is the node that `local` runs on.
+    pub(super) own_node: bool,
     pub(super) target: Target,
 }
 
@@ -109,7 +116,16 @@ impl<'w> Case<'w> {
         target: Target,
     ) -> Self {
         let party = world.party(peer, Some((local.cluster, &local.endpoint.node)));
-        Self { world, local, direction, other: Other { party, address: peer }, target }
+        let policies = Cow::Owned(world.policies().collect());
+        Self {
+            world,
+            policies,
+            local,
+            direction,
+            other: Other { party, address: peer },
+            own_node: local.is_on(&party),
+            target,
+        }
     }
 
     pub(super) fn side(&self) -> Side {
@@ -118,7 +134,7 @@ impl<'w> Case<'w> {
         Side { ruling, audit: (audited.verdict != ruling.verdict).then_some(audited) }
     }
 
-    fn ruling(&self, with_audit: bool) -> Ruling {
+    pub(super) fn ruling(&self, with_audit: bool) -> Ruling {
         let deny = |reason| Ruling { verdict: Verdict::Deny, reason };
         let Some(cluster) = self.world.cluster(self.local.cluster) else { return deny(Reason::UnknownCluster) };
         if self.world.namespace_labels(self.local.cluster, &self.local.endpoint.namespace).is_none() {
@@ -129,7 +145,7 @@ impl<'w> Case<'w> {
             Party::ServiceAddress => return deny(Reason::ServiceAddress),
             _ => {}
         }
-        let undecided = if self.is_own_node() {
+        let undecided = if self.own_node {
             Ruling { verdict: Verdict::Accept, reason: Reason::OwnNode }
         } else if cluster.default_action == Action::Deny {
             deny(Reason::Default)
@@ -145,17 +161,13 @@ impl<'w> Case<'w> {
         matches!(self.other.party, Party::Workload(other) if other.uid == self.local.uid)
     }
 
-    pub(super) fn is_own_node(&self) -> bool {
-        matches!(self.other.party, Party::Node { cluster, node }
-            if cluster == self.local.cluster && node.name == self.local.endpoint.node)
-    }
-
     /// The policies of a step that are about this workload and direction, in the order of priority, then name.
     fn policies(&self, step: Step, with_audit: bool) -> Vec<(&'w Object, &'w Policy, &'w [Rule])> {
         let in_force = |policy: &Policy| !policy.disabled && (with_audit || policy.enforcement == Enforcement::Enforce);
         let mut found: Vec<_> = self
-            .world
-            .policies()
+            .policies
+            .iter()
+            .copied()
             .filter(|(object, policy)| Step::of(object.key.scope, policy.tier) == step && in_force(policy))
             .filter(|(object, policy)| self.world.subject_matches(object.key.scope, policy, &self.local) == Match::Yes)
             .filter_map(|(object, policy)| Some((object, policy, self.rules(policy)?)))
@@ -210,7 +222,7 @@ impl<'w> Case<'w> {
             }
         }
         let reason = Reason::Isolated { policy: first.uid, revision: first.revision, direction: self.direction };
-        vec![(!self.is_own_node()).then_some(Ruling { verdict: Verdict::Deny, reason })]
+        vec![(!self.own_node).then_some(Ruling { verdict: Verdict::Deny, reason })]
     }
 
     pub(super) fn rule_id(&self, object: &Object, index: u32) -> RuleId {

@@ -187,7 +187,7 @@ pub struct Plan {
 }
 
 /// How much the tables hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limits {
     /// Classes, at most [`MAX_CLASSES`].
     pub classes: u32,
@@ -207,4 +207,21 @@ pub struct Limits {
     pub addresses6: u32,
     /// Prefixes, per family.
     pub prefixes: u32,
+}
+
+impl Default for Limits {
+    /// What a node holds that was told nothing else.
+    fn default() -> Self {
+        Self {
+            classes: MAX_CLASSES,
+            port_classes: ROW_PORT_CLASSES as u16,
+            rows: 65_536,
+            blocks: 16_384,
+            slots: 4_096,
+            locals: 1_024,
+            addresses4: 1 << 20,
+            addresses6: 131_072,
+            prefixes: 16_384,
+        }
+    }
 }

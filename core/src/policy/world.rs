@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
 /// The objects that decide. Built for clarity, not for speed: every question is answered by looking through them.
 #[derive(Debug, Clone, Default)]
 pub struct World {
-    kinds: BTreeMap<Kind, BTreeMap<Key, Object>>,
+    /// Shared by clones until one of them changes.
+    kinds: BTreeMap<Kind, Arc<BTreeMap<Key, Object>>>,
     domain_names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
@@ -72,13 +74,13 @@ impl World {
         match change {
             Change::Put(object) => {
                 let kind = self.kinds.entry(object.key.kind).or_default();
-                kind.insert(object.key.clone(), object.clone());
+                Arc::make_mut(kind).insert(object.key.clone(), object.clone());
             }
             Change::Delete { key, uid } => {
                 if let Some(kind) = self.kinds.get_mut(&key.kind)
                     && kind.get(key).is_some_and(|object| object.uid == *uid)
                 {
-                    kind.remove(key);
+                    Arc::make_mut(kind).remove(key);
                 }
             }
         }
@@ -94,6 +96,11 @@ impl World {
         self.domain_names.get(&address).into_iter().flatten().map(String::as_str)
     }
 
+    /// The addresses that some name is known to lead to.
+    pub(super) fn named_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.domain_names.keys().copied()
+    }
+
     /// The export of a service by a cluster.
     #[must_use]
     pub fn export(&self, cluster: Uid, namespace: &Name, name: &Name) -> Option<&ServiceExport> {
@@ -107,7 +114,7 @@ impl World {
 
     /// The objects of a kind, in the order of their keys.
     pub fn objects(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.kinds.get(&kind).into_iter().flat_map(BTreeMap::values)
+        self.kinds.get(&kind).into_iter().flat_map(|kind| kind.values())
     }
 
     /// The fleet's settings.
@@ -182,13 +189,23 @@ impl World {
     /// workloads, then the clusters' prefixes. A workload in a namespace whose labels are not known is unresolved.
     #[must_use]
     pub fn party(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> Party<'_> {
+        self.party_of(address, self.node_at(address), || self.holder(address, seen_from))
+    }
+
+    /// Who is at an address, given the node that has it and the workload that holds it.
+    pub(super) fn party_of<'w>(
+        &'w self,
+        address: IpAddr,
+        node: Option<(Uid, &'w Node)>,
+        holder: impl FnOnce() -> Option<Workload<'w>>,
+    ) -> Party<'w> {
         if self.is_service_address(address) {
             return Party::ServiceAddress;
         }
-        if let Some((cluster, node)) = self.node_at(address) {
+        if let Some((cluster, node)) = node {
             return if self.cluster(cluster).is_some() { Party::Node { cluster, node } } else { Party::UnknownCluster };
         }
-        if let Some(workload) = self.holder(address, seen_from) {
+        if let Some(workload) = holder() {
             return if self.cluster(workload.cluster).is_none() {
                 Party::UnknownCluster
             } else if self.namespace_labels(workload.cluster, &workload.endpoint.namespace).is_none() {
@@ -208,7 +225,7 @@ impl World {
         if other { None } else { self.holder(address, None) }
     }
 
-    fn is_service_address(&self, address: IpAddr) -> bool {
+    pub(super) fn is_service_address(&self, address: IpAddr) -> bool {
         self.fleet().is_some_and(|fleet| match address {
             IpAddr::V4(address) => fleet.vip4.contains(&address),
             IpAddr::V6(address) => fleet.vip6.contains(&address),
@@ -226,7 +243,12 @@ impl World {
 }
 
 impl Workload<'_> {
-    fn claim(&self, seen_from: Option<(Uid, &Name)>) -> Claim {
+    /// Whether it runs on the node that `party` is.
+    pub(super) fn is_on(&self, party: &Party<'_>) -> bool {
+        matches!(party, Party::Node { cluster, node } if *cluster == self.cluster && node.name == self.endpoint.node)
+    }
+
+    pub(super) fn claim(&self, seen_from: Option<(Uid, &Name)>) -> Claim {
         Claim {
             local: seen_from == Some((self.cluster, &self.endpoint.node)),
             started_ms: self.endpoint.started_ms,

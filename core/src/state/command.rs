@@ -1,7 +1,7 @@
 //! What can be asked of the hub's state.
 use crate::{
     log::{Delta, Position, Record, Snapshot},
-    model::{Cluster, Fleet, Name, Policy, Uid},
+    model::{Cluster, Fleet, Name, Policy, PolicyTest, Uid},
     refusal::Refusal,
 };
 
@@ -71,6 +71,28 @@ pub enum Command {
         /// What, as people say it.
         action: String,
     },
+    /// Tests of the fleet's policies, written or replaced together.
+    PutTests {
+        /// Which.
+        tests: Vec<PolicyTest>,
+    },
+    /// A test of the fleet's policies goes.
+    DeleteTest {
+        /// Which.
+        name: Name,
+    },
+    /// Several, as one revision: all or none.
+    Together(Vec<Command>),
+    /// A change of policies that somebody has looked at together with all policies and tests. It is refused, with
+    /// [`CHANGED_SINCE`](crate::state::CHANGED_SINCE), if any of those has changed since.
+    Checked {
+        /// The change.
+        command: Box<Command>,
+        /// The revision at which it was looked at.
+        at: u64,
+        /// For the audit trail, behind the action; may be empty.
+        note: String,
+    },
     /// A cluster's own log went on.
     TakeDelta {
         /// Whose log, from its certificate.
@@ -135,6 +157,14 @@ impl Command {
             }
             Self::DeletePolicy { namespace, name } => format!("policy delete {}", title(namespace.as_ref(), name)),
             Self::Note { action } => action.clone(),
+            Self::PutTests { tests } => {
+                let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+                format!("policy test apply {}", names.join(", "))
+            }
+            Self::DeleteTest { name } => format!("policy test delete {name}"),
+            Self::Together(commands) => commands.iter().map(Self::action).collect::<Vec<_>>().join("; "),
+            Self::Checked { command, note, .. } if note.is_empty() => command.action(),
+            Self::Checked { command, note, .. } => format!("{} ({note})", command.action()),
             Self::TakeDelta { delta, .. } => format!("cluster sync to {}", delta.to.revision),
             Self::TakeSnapshot { snapshot, .. } => format!("cluster resync to {}", snapshot.at.revision),
         }

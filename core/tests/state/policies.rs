@@ -96,3 +96,16 @@ fn policies_of_namespaces_are_others_than_those_of_none() {
     let error = hub.write(Command::DeletePolicy { namespace: Some(name("shop")), name: name("web") }).unwrap_err();
     assert!(error.to_string().contains("shop/web"), "{error}");
 }
+
+#[test]
+fn what_was_checked_against_other_policies_is_refused() {
+    let mut hub = Hub::new();
+    let put = |of: &str| Command::PutPolicies { policies: vec![policy(of)] };
+    let checked = |of: &str, at| Command::Checked { command: Box::new(put(of)), at, note: String::new() };
+    hub.write(put("web")).unwrap();
+    let at = hub.state.position().revision;
+    hub.write(checked("db", at)).unwrap();
+    let late = hub.write(checked("dns", at)).unwrap_err();
+    assert_eq!((late.kind, late.code), (RejectionKind::Conflict, axle_core::state::CHANGED_SINCE));
+    hub.write(checked("dns", at + 1)).unwrap();
+}

@@ -60,6 +60,11 @@ pub const RULES: &[Rule] = &[
     rule(OPERATOR, &["/axle.v1.Admin/SetPolicyDisabled"], &["PATCH /api/v1/policies/{name}"]),
     rule(OPERATOR, &["/axle.v1.Admin/DeletePolicy"], &["DELETE /api/v1/policies/{name}"]),
     rule(VIEWER, &["/axle.v1.Admin/Explain"], &["GET /api/v1/explain"]),
+    rule(VIEWER, &["/axle.v1.Admin/DiffPolicies"], &["POST /api/v1/preview/diff"]),
+    rule(VIEWER, &["/axle.v1.Admin/LintPolicies"], &["POST /api/v1/preview/lint"]),
+    rule(VIEWER, &["/axle.v1.Admin/TestPolicies"], &["POST /api/v1/preview/test"]),
+    rule(VIEWER, &["/axle.v1.Admin/PolicyHistory"], &["GET /api/v1/policies/{name}/history"]),
+    rule(OPERATOR, &["/axle.v1.Admin/RollbackPolicy"], &["POST /api/v1/policies/{name}/rollback"]),
     // What goes on.
     rule(VIEWER, &["/axle.v1.Admin/GetStatus"], &["GET /api/v1/status"]),
     rule(VIEWER, &["/axle.v1.Admin/WatchRevision"], &["GET /api/v1/revisions/{revision}"]),

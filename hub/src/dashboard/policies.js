@@ -1,4 +1,5 @@
 // Every policy with its document.
+import * as api from "/dashboard/api.js";
 import { count, h, pill, section, table } from "/dashboard/dom.js";
 
 export function policies(root, fleet) {
@@ -36,10 +37,30 @@ function list(fleet, open, redraw) {
   ];
   return table(columns, [...fleet.policies].sort(order), {
     empty: "No policy yet: every cluster's default action decides. Apply one with: axle policy apply -f policy.yaml --wait",
-    detail: (policy) => (open.has(policy.uid) ? h("pre", {}, policy.document) : null),
+    detail: (policy) => (open.has(policy.uid) ? [h("pre", {}, policy.document), versions(policy)] : null),
     onrow: (policy) => {
       if (!open.delete(policy.uid)) open.add(policy.uid);
       redraw();
     },
   });
 }
+
+const known = new Map();
+
+/** The versions of a policy of the fleet, each with what it changed; asked for once per revision. */
+function versions(policy) {
+  if (policy.cluster) return null;
+  const key = `${policy.uid}@${policy.revision}`;
+  if (!known.has(key)) {
+    const body = h("div", {});
+    known.set(key, body);
+    api
+      .get(`/policies/${encodeURIComponent(policy.name)}/history?limit=20`)
+      .then((history) => body.replaceChildren(...(history.revisions ?? []).map(version)))
+      .catch((error) => body.replaceChildren(h("p", { class: "error" }, error.message)));
+  }
+  return known.get(key);
+}
+
+const version = (each) =>
+  h("details", {}, h("summary", {}, `revision ${each.revision}, ${new Date(Number(each.timeMs)).toISOString()}, ${each.actor}: ${each.action}`), h("pre", {}, each.diff));

@@ -7,7 +7,7 @@ use axle_core::{
     policy::World,
     state::State,
 };
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 
 use crate::replica::Follower;
 
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 1024;
 /// A world that follows the log.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
-    world: RwLock<World>,
+    world: RwLock<(World, u64)>,
     written: RwLock<VecDeque<Written>>,
 }
 
@@ -36,8 +36,13 @@ pub(super) struct Written {
 
 impl Mirror {
     /// The world as it is. Hold it briefly, and never across an await: the writer waits for it.
-    pub(super) fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.world.read()
+    pub(super) fn world(&self) -> MappedRwLockReadGuard<'_, World> {
+        RwLockReadGuard::map(self.world.read(), |(world, _)| world)
+    }
+
+    /// The world as it is, to be kept, and the revision that it is of.
+    pub(super) fn snapshot(&self) -> (World, u64) {
+        self.world.read().clone()
     }
 
     /// What is remembered of a revision.
@@ -48,7 +53,8 @@ impl Mirror {
 
 impl Follower for Mirror {
     fn moved(&self, _: &State, records: &[Record]) {
-        let mut world = self.world.write();
+        let mut held = self.world.write();
+        let (world, revision) = &mut *held;
         let mut written = self.written.write();
         for record in records {
             let touched: Vec<_> = record.changes.iter().map(|change| change.key()).collect();
@@ -57,12 +63,13 @@ impl Follower for Mirror {
                 touched.map(|(object, policy)| (object.key.scope, policy.clone())).collect()
             };
             let of_policy = touched.iter().any(|key| key.kind == Kind::Policy);
-            let mut about = if of_policy { policies(&world) } else { Vec::new() };
+            let mut about = if of_policy { policies(world) } else { Vec::new() };
             record.changes.iter().for_each(|change| world.apply(change));
             if of_policy {
-                about.extend(policies(&world));
+                about.extend(policies(world));
             }
-            let more = touched.iter().any(|key| key.kind != Kind::Policy);
+            *revision = record.revision;
+            let more = touched.iter().any(|key| !matches!(key.kind, Kind::Policy | Kind::PolicyTest));
             written.push_back(Written { revision: record.revision, at: Instant::now(), policies: about, more });
             if written.len() > REMEMBERED {
                 written.pop_front();
@@ -71,7 +78,7 @@ impl Follower for Mirror {
     }
 
     fn restarted(&self, state: &State) {
-        *self.world.write() = World::new(state.contents().iter().cloned());
+        *self.world.write() = (World::new(state.contents().iter().cloned()), state.position().revision);
         self.written.write().clear();
     }
 }

@@ -2,17 +2,14 @@
 use std::collections::BTreeSet;
 
 use axle_core::{
-    manifest::{self, suggest},
+    manifest::{self, Applied, suggest},
     model::{ClusterSelector, Name, Object, Peer, Policy, Scope, Uid},
     policy::{Match, Workload, World},
     state::{Command, Request},
 };
-use axle_proto::{
-    convert::Wire,
-    v1::{
-        ApplyPoliciesRequest, ApplyPoliciesResponse, DeletePolicyRequest, ListPoliciesResponse, ListRequest,
-        PolicyChange, PolicyView, SetPolicyDisabledRequest, WriteResult,
-    },
+use axle_proto::v1::{
+    ApplyPoliciesRequest, ApplyPoliciesResponse, DeletePolicyRequest, ListPoliciesResponse, ListRequest, PolicyChange,
+    PolicyView, SetPolicyDisabledRequest, WriteResult,
 };
 
 use super::{Operations, Page, Place, Problem, Violation, page, text, workloads::named_cluster};
@@ -28,15 +25,18 @@ impl Operations {
         caller: &Caller,
         request: ApplyPoliciesRequest,
     ) -> Result<ApplyPoliciesResponse, Problem> {
-        let policies = manifest::parse_policies(&request.document)?;
+        let Applied { policies, tests } = manifest::parse_applied(&request.document)?;
         let mut changes = self.foresee(&policies)?;
-        let warnings = warnings(&policies, &changes);
-        let command = Command::PutPolicies { policies };
+        let command = match (policies.is_empty(), tests.is_empty()) {
+            (_, true) => Command::PutPolicies { policies },
+            (true, false) => Command::PutTests { tests },
+            _ => Command::Together(vec![Command::PutPolicies { policies }, Command::PutTests { tests }]),
+        };
         if request.dry_run {
-            self.read(|state| state.decide(&rehearsal(command), &Wire).map(|_| ()))?;
+            let warnings = self.rehearse(caller, &command, request.force).await?;
             return Ok(ApplyPoliciesResponse { revision: 0, warnings, changes });
         }
-        let revision = self.write(caller, request.request_id, command).await?;
+        let (revision, warnings) = self.write_checked(caller, request.request_id, (command, ""), request.force).await?;
         if revision > 0 {
             let written = changes.iter_mut().filter(|change| change.change != "unchanged");
             written.for_each(|change| change.revision = revision);
@@ -79,8 +79,8 @@ impl Operations {
     ) -> Result<WriteResult, Problem> {
         let (namespace, name) = title("name", &request.name)?;
         let command = Command::DisablePolicy { namespace, name, disabled: request.disabled };
-        let revision = self.write(caller, request.request_id, command).await?;
-        Ok(WriteResult { revision, warnings: Vec::new() })
+        let (revision, warnings) = self.write_checked(caller, request.request_id, (command, ""), request.force).await?;
+        Ok(WriteResult { revision, warnings })
     }
 
     /// Deletes a policy.
@@ -89,14 +89,18 @@ impl Operations {
     /// There is none of that name.
     pub async fn delete_policy(&self, caller: &Caller, request: DeletePolicyRequest) -> Result<WriteResult, Problem> {
         let (namespace, name) = title("name", &request.name)?;
-        let command = Command::DeletePolicy { namespace, name };
-        let revision = self.write(caller, request.request_id, command).await?;
-        Ok(WriteResult { revision, warnings: Vec::new() })
+        let command = match (request.test, namespace) {
+            (true, None) => Command::DeleteTest { name },
+            (true, Some(_)) => return Err(Problem::not_found("test", &request.name, "see axle policy test")),
+            (false, namespace) => Command::DeletePolicy { namespace, name },
+        };
+        let (revision, warnings) = self.write_checked(caller, request.request_id, (command, ""), request.force).await?;
+        Ok(WriteResult { revision, warnings })
     }
 }
 
 /// A policy's namespace, if it is of one, and its name: `shop/web` or `web`.
-fn title(field: &str, text: &str) -> Result<(Option<Name>, Name), Problem> {
+pub(super) fn title(field: &str, text: &str) -> Result<(Option<Name>, Name), Problem> {
     match text.split_once('/') {
         Some((namespace, name)) => Ok((Some(page::required(field, namespace)?), page::required(field, name)?)),
         None => Ok((None, page::required(field, text)?)),
@@ -104,7 +108,7 @@ fn title(field: &str, text: &str) -> Result<(Option<Name>, Name), Problem> {
 }
 
 /// A command as it would be asked, to see what the state machine says.
-fn rehearsal(command: Command) -> Request {
+pub(super) fn rehearsal(command: Command) -> Request {
     Request { command, actor: String::new(), request_id: String::new(), time_ms: 0, entropy: [0; 32] }
 }
 
@@ -142,23 +146,8 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn warnings(policies: &[Policy], changes: &[PolicyChange]) -> Vec<String> {
-    let empty = changes.iter().filter(|change| change.subjects == 0);
-    let empty = empty.map(|change| format!("policy {} selects no workload that runs now", change.name));
-    let unknown = policies.iter().flat_map(|policy| {
-        policy.peers().filter_map(move |peer| if let Peer::Unknown(kind) = peer { Some((policy, kind)) } else { None })
-    });
-    let unknown = unknown.map(|(policy, kind)| {
-        format!(
-            "policy {} has a peer of a kind that is not known here, {kind:?}: its rule fails closed",
-            policy.title()
-        )
-    });
-    empty.chain(unknown).collect()
-}
-
 /// Every cluster that the policies name must be registered: a misspelt name in a Deny would silently deny nothing.
-fn known_clusters(world: &World, policies: &[Policy]) -> Result<(), Problem> {
+pub(super) fn known_clusters(world: &World, policies: &[Policy]) -> Result<(), Problem> {
     let known: BTreeSet<&str> = world.clusters().map(|(_, cluster)| cluster.name.as_str()).collect();
     let mut violations = Vec::new();
     for policy in policies {

@@ -1,6 +1,7 @@
 //! Why an operation was not done: the one error of all doors.
 use axle_core::{
     manifest,
+    policy::Misunderstood,
     state::{Rejection, RejectionKind},
 };
 use serde::Serialize;
@@ -117,6 +118,13 @@ impl From<Vec<manifest::Violation>> for Problem {
             Violation::new(&code, &violation.place(), &violation.got, &violation.want, &violation.fix)
         };
         Self::invalid(violations.iter().map(violation).collect())
+    }
+}
+
+impl From<Vec<Misunderstood>> for Problem {
+    fn from(faults: Vec<Misunderstood>) -> Self {
+        let violation = |Misunderstood { code, field, got, want, fix }| Violation::new(code, &field, &got, &want, &fix);
+        Self::invalid(faults.into_iter().map(violation).collect())
     }
 }
 

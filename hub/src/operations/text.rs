@@ -1,10 +1,8 @@
 //! How the model's values are spelt in every door.
 use std::net::IpAddr;
 
-use axle_core::{
-    model::{Action, Affinity, Enforcement, PortTarget, Protocol, Tier},
-    policy::{Step, Verdict, tables::Direction},
-};
+use axle_core::model::{Action, Affinity, Enforcement, PortTarget, Tier};
+pub(super) use axle_proto::view::text::protocol;
 
 pub(super) fn action(action: Action) -> &'static str {
     match action {
@@ -14,35 +12,11 @@ pub(super) fn action(action: Action) -> &'static str {
     }
 }
 
-pub(super) fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accept => "accept",
-        Verdict::Deny => "deny",
-    }
-}
-
-pub(super) fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    }
-}
-
 pub(super) fn tier(tier: Tier) -> &'static str {
     match tier {
         Tier::Admin => "admin",
         Tier::Namespace => "namespace",
         Tier::Baseline => "baseline",
-    }
-}
-
-pub(super) fn step(step: Step) -> &'static str {
-    match step {
-        Step::FleetAdmin => "fleet admin",
-        Step::ClusterAdmin => "cluster admin",
-        Step::Namespace => "namespace",
-        Step::ClusterBaseline => "cluster baseline",
-        Step::FleetBaseline => "fleet baseline",
     }
 }
 
@@ -58,16 +32,6 @@ pub(super) fn affinity(affinity: Affinity) -> &'static str {
         Affinity::Local => "local",
         Affinity::Remote => "remote",
         Affinity::None => "none",
-    }
-}
-
-pub(super) fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-        Protocol::Icmp => "icmp",
-        Protocol::Icmpv6 => "icmpv6",
     }
 }
 

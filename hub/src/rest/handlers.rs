@@ -3,10 +3,12 @@ use std::sync::Arc;
 
 use axle_proto::v1::{
     AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-    CreateTokenResponse, DeletePolicyRequest, ExplainRequest, ExplainResponse, ListAuditRequest, ListAuditResponse,
-    ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
-    ListServicesResponse, ListTokensResponse, ObserveRequest, RemoveClusterRequest, RemoveNodeRequest,
-    RevokeTokenRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, WatchRevisionRequest, WriteResult,
+    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse,
+    LintPoliciesResponse, ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse,
+    ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse, ListTokensResponse,
+    ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest, RemoveClusterRequest,
+    RemoveNodeRequest, RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
+    TestPoliciesResponse, WatchRevisionRequest, WriteResult,
 };
 use axum::{
     Extension, Json,
@@ -160,14 +162,59 @@ pub(super) async fn set_policy_disabled(
 pub(super) async fn delete_policy(
     State(hub): Hub,
     Extension(caller): Extension<Caller>,
-    RequestId(request_id): RequestId,
+    RequestId(id): RequestId,
     Path(name): Path<String>,
+    Query(mut request): Query<DeletePolicyRequest>,
 ) -> Answer<WriteResult> {
-    Ok(Json(hub.delete_policy(&caller, DeletePolicyRequest { name, request_id }).await?))
+    same("name", &mut request.name, name)?;
+    same("requestId", &mut request.request_id, id)?;
+    Ok(Json(hub.delete_policy(&caller, request).await?))
 }
 
 pub(super) async fn explain(State(hub): Hub, Query(request): Query<ExplainRequest>) -> Answer<ExplainResponse> {
     Ok(Json(hub.explain(&request)?))
+}
+
+pub(super) async fn diff_policies(
+    State(hub): Hub,
+    Body(request): Body<PreviewRequest>,
+) -> Answer<DiffPoliciesResponse> {
+    Ok(Json(hub.diff_policies(&request).await?))
+}
+
+pub(super) async fn lint_policies(
+    State(hub): Hub,
+    Body(request): Body<PreviewRequest>,
+) -> Answer<LintPoliciesResponse> {
+    Ok(Json(hub.lint_policies(&request).await?))
+}
+
+pub(super) async fn test_policies(
+    State(hub): Hub,
+    Body(request): Body<PreviewRequest>,
+) -> Answer<TestPoliciesResponse> {
+    Ok(Json(hub.test_policies(&request).await?))
+}
+
+pub(super) async fn policy_history(
+    State(hub): Hub,
+    Path(name): Path<String>,
+    Query(mut request): Query<PolicyHistoryRequest>,
+) -> Answer<PolicyHistoryResponse> {
+    same("name", &mut request.name, name)?;
+    Ok(Json(hub.policy_history(&request).await?))
+}
+
+pub(super) async fn rollback_policy(
+    State(hub): Hub,
+    Extension(caller): Extension<Caller>,
+    RequestId(id): RequestId,
+    Path(name): Path<String>,
+    Body(mut request): Body<RollbackPolicyRequest>,
+) -> Answer<WriteResult> {
+    same("name", &mut request.name, name)?;
+    same("requestId", &mut request.request_id, id)?;
+    Ok(Json(hub.rollback_policy(&caller, request).await?))
 }
 
 pub(super) async fn get_status(State(hub): Hub, headers: HeaderMap) -> Response {

@@ -1,18 +1,21 @@
 //! The table of contents of the API. A new route has a line here and one in the authorisation table.
 use axle_proto::v1::{
     AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-    CreateTokenResponse, ExplainRequest, ExplainResponse, FleetStatus, FlowView, ListAuditRequest, ListAuditResponse,
-    ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
-    ListServicesResponse, ListTokensResponse, ObserveRequest, RevisionProgress, RotateAuthorityRequest,
-    SetPolicyDisabledRequest, WatchRevisionRequest, WriteResult,
+    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse, FleetStatus,
+    FlowView, LintPoliciesResponse, ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse,
+    ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse, ListTokensResponse,
+    ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest, RevisionProgress,
+    RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, TestPoliciesResponse,
+    WatchRevisionRequest, WriteResult,
 };
 use http::StatusCode;
 
 use super::{
     handlers::{
-        add_cluster, apply_policies, create_token, delete_policy, explain, get_authority, get_status, list_audit,
-        list_clusters, list_endpoints, list_identities, list_policies, list_services, list_tokens, observe,
-        remove_cluster, remove_node, revoke_token, rotate_authority, set_policy_disabled, watch_revision,
+        add_cluster, apply_policies, create_token, delete_policy, diff_policies, explain, get_authority, get_status,
+        lint_policies, list_audit, list_clusters, list_endpoints, list_identities, list_policies, list_services,
+        list_tokens, observe, policy_history, remove_cluster, remove_node, revoke_token, rollback_policy,
+        rotate_authority, set_policy_disabled, test_policies, watch_revision,
     },
     route::{Route, Streams},
 };
@@ -82,7 +85,7 @@ fn workloads() -> [Route; 3] {
     ]
 }
 
-fn policies() -> [Route; 5] {
+fn policies() -> [Route; 10] {
     [
         Route::get("/policies", list_policies)
             .named("ListPolicies", "The policies.")
@@ -99,11 +102,32 @@ fn policies() -> [Route; 5] {
             .answers::<WriteResult>(),
         Route::delete("/policies/{name}", delete_policy)
             .named("DeletePolicy", "Deletes a policy.")
+            .query::<DeletePolicyRequest>()
             .answers::<WriteResult>(),
         Route::get("/explain", explain)
             .named("Explain", "Which rule decides a flow, and why the rules before it do not.")
             .query::<ExplainRequest>()
             .answers::<ExplainResponse>(),
+        Route::post("/preview/diff", diff_policies)
+            .named("DiffPolicies", "Which flows would get another verdict if policies were applied or deleted.")
+            .body::<PreviewRequest>()
+            .answers::<DiffPoliciesResponse>(),
+        Route::post("/preview/lint", lint_policies)
+            .named("LintPolicies", "What about policies their authors should look at.")
+            .body::<PreviewRequest>()
+            .answers::<LintPoliciesResponse>(),
+        Route::post("/preview/test", test_policies)
+            .named("TestPolicies", "Runs tests of policies: those given, or else those that are kept.")
+            .body::<PreviewRequest>()
+            .answers::<TestPoliciesResponse>(),
+        Route::get("/policies/{name}/history", policy_history)
+            .named("PolicyHistory", "The versions of a policy.")
+            .query::<PolicyHistoryRequest>()
+            .answers::<PolicyHistoryResponse>(),
+        Route::post("/policies/{name}/rollback", rollback_policy)
+            .named("RollbackPolicy", "Brings a version of a policy back.")
+            .body::<RollbackPolicyRequest>()
+            .answers::<WriteResult>(),
     ]
 }
 

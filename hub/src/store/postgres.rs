@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::{
-    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, PersonToken, Published, Report, Store, StoreError,
+    Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, PersonToken, Published, Report, Store, StoreError,
     TokenRow,
     batch::{Columns, Last, LogRow, cluster_column, record},
     beside, exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
@@ -154,17 +154,13 @@ impl Store for PostgresStore {
         Ok(true)
     }
 
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        records(&self.pool, AFTER, revision, limit).await
-    }
-
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        records(&self.pool, BEFORE, revision, limit).await
+    async fn records(&self, sql: &'static str, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        records(&self.pool, sql, revision, limit).await
     }
 
     async fn oldest(&self) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query("SELECT min(revision) FROM log").fetch_one(&self.pool).await?;
-        row.try_get::<Option<i64>, _>(0)?.map(unsigned).transpose()
+        let oldest: Option<i64> = sqlx::query_scalar("SELECT min(revision) FROM log").fetch_one(&self.pool).await?;
+        oldest.map(unsigned).transpose()
     }
 
     async fn forget(&self, since_ms: u64, keep: u64, limit: u32) -> Result<u64, StoreError> {
@@ -173,8 +169,8 @@ impl Store for PostgresStore {
         let rows = sqlx::query(sql).bind(i64::from(limit)).fetch_all(&self.pool).await?;
         let oldest = rows.iter().map(timed).collect::<Result<Vec<_>, _>>()?;
         let Some(last) = forgettable(&oldest, head.revision, since_ms, keep) else { return Ok(0) };
-        let sql = "DELETE FROM log WHERE revision <= $1";
-        Ok(sqlx::query(sql).bind(signed(last)).execute(&self.pool).await?.rows_affected())
+        let delete = sqlx::query("DELETE FROM log WHERE revision <= $1").bind(signed(last));
+        Ok(delete.execute(&self.pool).await?.rows_affected())
     }
 
     async fn answered(&self, actor: &str, request_id: &str) -> Result<Option<Answered>, StoreError> {

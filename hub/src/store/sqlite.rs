@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::{
-    AFTER, Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, PersonToken, Store, StoreError, TokenRow,
+    Answered, BEFORE, Batch, Enrolment, Loaded, PAGE_BYTES, PersonToken, Store, StoreError, TokenRow,
     batch::{Columns, Last, LogRow, cluster_column, record},
     beside, exact, forgettable, ip_address, migrating, position, signed, timed, unsigned,
 };
@@ -127,12 +127,8 @@ impl Store for SqliteStore {
         Ok(true)
     }
 
-    async fn records_after(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        records(&self.pool, AFTER, revision, limit).await
-    }
-
-    async fn records_before(&self, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        records(&self.pool, BEFORE, revision, limit).await
+    async fn records(&self, sql: &'static str, revision: u64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        records(&self.pool, sql, revision, limit).await
     }
 
     async fn oldest(&self) -> Result<Option<u64>, StoreError> {

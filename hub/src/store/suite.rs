@@ -346,6 +346,7 @@ async fn operators_read_the_views(ground: &Ground) {
         "SELECT name FROM service_exports",
         "SELECT name FROM service_imports",
         "SELECT name FROM policies",
+        "SELECT name FROM policy_tests",
     ] {
         assert!(ground.query(&url, view).await.is_empty(), "{view}");
     }

@@ -54,7 +54,9 @@ fn samples() -> BTreeMap<String, (Vec<u8>, Reread)> {
     let mut add = |name: &str, sample: (Vec<u8>, Reread)| {
         assert!(all.insert(name.to_owned(), sample).is_none(), "{name} twice");
     };
-    for (name, resource) in sample::resources().into_iter().chain(sample::later()) {
+    for (name, resource) in
+        sample::resources().into_iter().chain(sample::later()).chain([("policy-test", sample::policy_test())])
+    {
         let kind = resource.kind();
         let bytes = Wire.encode(&resource).to_vec();
         let reread = move |bytes: &[u8]| {

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use axle_core::{
     log::{Change, Contents, Delta, Entry, Hash, Intake, Past, Position, Record, Tombstone},
     model::{
-        Action, Affinity, Cluster, ClusterSelector, Endpoint, Enforcement, Fleet, IdentityId, IpBlock, Key, Kind,
-        LabelSelector, Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers, Policy, PortMatch,
-        PortTarget, Ports, Protocol, Requirement, Resource, Rule, Scope, ServiceConflict, ServiceExport, ServiceImport,
-        ServicePort, Subject, Tier, Uid,
+        Action, Affinity, Assertion, Cluster, ClusterSelector, Endpoint, Enforcement, ExpectedRule, Fleet, IdentityId,
+        IpBlock, Key, Kind, LabelSelector, Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers,
+        Policy, PolicyTest, PortMatch, PortTarget, Ports, Protocol, Requirement, Resource, Rule, Scope,
+        ServiceConflict, ServiceExport, ServiceImport, ServicePort, Subject, TestEnd, Tier, Uid,
     },
 };
 use axle_proto::convert::object;
@@ -47,6 +47,31 @@ fn selector() -> LabelSelector {
 
 fn port(protocol: Protocol, port: u16, target: PortTarget) -> ServicePort {
     ServicePort { name: format!("p{port}"), protocol, port, target }
+}
+
+pub(crate) fn policy_test() -> Resource {
+    let assertion = |from, to, rule| Assertion {
+        name: "web reaches db".into(),
+        from,
+        to,
+        protocol: Protocol::Tcp,
+        port: 5432,
+        verdict: Action::Accept,
+        rule,
+    };
+    let workload = TestEnd::Workload { cluster: name("berlin"), namespace: name("shop"), name: name("web") };
+    let labelled = TestEnd::Labels {
+        clusters: vec![name("berlin"), name("paris")],
+        namespace: name("shop"),
+        labels: labels(&[("app", "db")]),
+    };
+    let rule = |rule: Option<&str>| Some(ExpectedRule { policy: name("guard-db"), rule: rule.map(Into::into) });
+    let assertions = vec![
+        assertion(workload, labelled.clone(), rule(Some("web"))),
+        assertion(TestEnd::Address(addresses()[0]), labelled.clone(), rule(None)),
+        assertion(labelled, TestEnd::Address(addresses()[1]), None),
+    ];
+    Resource::PolicyTest(PolicyTest { name: name("shop"), description: "who may".into(), assertions })
 }
 
 pub(crate) fn policy() -> Policy {

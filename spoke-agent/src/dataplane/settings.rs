@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use axle_core::policy::tables::{Limits, MAX_CLASSES, ROW_PORT_CLASSES};
+use axle_core::policy::tables::Limits;
 
 use super::Timeouts;
 
@@ -34,17 +34,7 @@ impl Settings {
     pub fn new(pins: impl Into<PathBuf>) -> Self {
         Self {
             pins: pins.into(),
-            limits: Limits {
-                classes: MAX_CLASSES,
-                port_classes: ROW_PORT_CLASSES as u16,
-                rows: 65_536,
-                blocks: 16_384,
-                slots: 4_096,
-                locals: 1_024,
-                addresses4: 1 << 20,
-                addresses6: 131_072,
-                prefixes: 16_384,
-            },
+            limits: Limits::default(),
             blocks4: 16_384,
             flows: 262_144,
             flow_share: 65_536,

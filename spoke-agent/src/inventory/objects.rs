@@ -53,6 +53,8 @@ pub struct ClusterObjects {
 pub(super) fn name(document: &Document) -> String {
     match document {
         Document::Policy(policy) => policy.title(),
+        Document::PolicyTest(test) => test.name.to_string(),
+        Document::Cluster(cluster) => cluster.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         Document::Namespace(namespace) => namespace.name.to_string(),
         Document::Workload(Workload { namespace, name, .. })
         | Document::Service(Service { namespace, name, .. })

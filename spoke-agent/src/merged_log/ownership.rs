@@ -77,7 +77,7 @@ impl Ownership {
     pub fn may_own(&self, key: &Key) -> bool {
         let kind = match key.kind {
             Kind::Node | Kind::Namespace | Kind::Endpoint | Kind::ServiceExport | Kind::Policy => true,
-            Kind::Fleet | Kind::Cluster | Kind::ServiceImport => false,
+            Kind::Fleet | Kind::Cluster | Kind::ServiceImport | Kind::PolicyTest => false,
         };
         kind && key.scope == Scope::Cluster(self.cluster())
     }

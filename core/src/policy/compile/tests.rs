@@ -2,5 +2,5 @@
 mod counts;
 mod limits;
 mod many;
-mod random;
-mod rig;
+pub(in crate::policy) mod random;
+pub(in crate::policy) mod rig;

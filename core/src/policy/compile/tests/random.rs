@@ -17,7 +17,7 @@ use crate::{
 const ADDRESSES: [[&str; 3]; 2] = [["10.0.0.1", "10.0.0.2", "fd00:0::1"], ["10.1.0.1", "10.1.5.2", "fd00:1::1"]];
 
 /// Addresses that tests look at: every one that somebody may have, unresolved ones, nodes, services, outside.
-const PEERS: [&str; 17] = [
+pub(in crate::policy) const PEERS: [&str; 17] = [
     "10.0.0.1",
     "10.0.0.2",
     "fd00:0::1",
@@ -178,7 +178,7 @@ fn a_policy() -> impl Strategy<Value = (Scope, Policy)> {
     })
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(in crate::policy) fn change() -> impl Strategy<Value = Change> {
     let endpoint = (
         0u8..8,
         any::<bool>(),
@@ -242,7 +242,7 @@ fn revision() -> impl Strategy<Value = Vec<Change>> {
     })
 }
 
-fn start() -> Rig {
+pub(in crate::policy) fn start() -> Rig {
     let mut rig = Rig::new(ROOMY);
     rig.peers = PEERS.iter().map(|text| text.parse().unwrap()).collect();
     let base = [

@@ -163,12 +163,12 @@ pub(super) struct Probe {
     pub(super) target: Target,
 }
 
-pub(super) struct Rig {
+pub(in crate::policy) struct Rig {
     pub(super) compiler: Compiler,
     pub(super) tables: Tables,
-    pub(super) world: World,
-    pub(super) peers: Vec<IpAddr>,
-    pub(super) targets: Vec<Target>,
+    pub(in crate::policy) world: World,
+    pub(in crate::policy) peers: Vec<IpAddr>,
+    pub(in crate::policy) targets: Vec<Target>,
 }
 
 impl Rig {

@@ -1,0 +1,76 @@
+//! Folders of documents as a fleet.
+use std::net::IpAddr;
+
+use super::*;
+use crate::{
+    manifest,
+    model::{Key, Kind},
+    policy::{Party, Verdict, evaluate},
+};
+
+/// Nothing here is sent anywhere.
+struct NoWire;
+
+impl Codec for NoWire {
+    fn encode(&self, _: &Resource) -> bytes::Bytes {
+        bytes::Bytes::new()
+    }
+
+    fn decode(&self, _: Kind, _: &bytes::Bytes) -> Result<Resource, String> {
+        Err("nothing is decoded".into())
+    }
+}
+
+fn folder(name: &str, text: &str) -> Folder {
+    let documents = manifest::parse(text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    Folder { name: Name::new(name).unwrap(), documents }
+}
+
+fn workload(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: axle.dev/v1alpha1\nkind: Workload\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\n\
+         spec: {{interface: veth, addresses: [{address}]}}\n---\n"
+    )
+}
+
+const CLUSTER: &str = "apiVersion: axle.dev/v1alpha1\nkind: Cluster\nmetadata: {name: oslo, labels: {env: prod}}\n\
+                       spec: {region: north, prefixes: [10.1.0.0/16], defaultAction: Deny}\n---\n";
+
+#[test]
+fn a_fleet_without_a_hub() {
+    let oslo = folder("oslo", &format!("{CLUSTER}{}", workload("web", "10.1.1.1")));
+    let lima = folder("lima", &(workload("db", "10.2.1.1") + &workload("cache", "10.2.1.2")));
+    let policies = manifest::parse_policies(
+        "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {name: p}\nspec: {tier: Admin, priority: 1, \
+         subject: {namespaces: {}}, egress: [{action: Accept, to: [{clusters: {names: [lima]}, pods: {podSelector: {matchLabels: {app: db}}}}]}]}\n",
+    )
+    .unwrap();
+    let world = world(&[oslo, lima], &policies, &[], &NoWire).unwrap();
+    let verdict = |to: &str| evaluate(&world, world.flow("oslo/shop/web", to, "tcp", 80).unwrap()).verdict();
+    assert_eq!((verdict("lima/shop/db"), verdict("lima/shop/cache")), (Verdict::Accept, Verdict::Deny));
+    let party = |address: &str| world.party(address.parse::<IpAddr>().unwrap(), None);
+    assert!(matches!(party("10.1.9.9"), Party::Unresolved { .. }), "the document's prefixes");
+    assert!(matches!(party("10.2.9.9"), Party::Outside), "no more than the workloads' addresses");
+    assert_eq!(
+        world.namespace_labels(world.clusters().next().unwrap().0, &Name::new("shop").unwrap()).map(BTreeMap::len),
+        Some(1)
+    );
+    let key = |object: &Object| -> Key { object.key.clone() };
+    assert_eq!(world.objects(Kind::Policy).map(key).count(), 1);
+}
+
+#[test]
+fn contradictions_are_all_named() {
+    let oslo = folder("oslo", &format!("{CLUSTER}{}{}", workload("web", "10.9.1.1"), workload("web", "10.1.1.1")));
+    let other = folder("lima", &CLUSTER.replace("name: oslo, ", ""));
+    let third = folder("rome", CLUSTER.replace("10.1.0.0/16", "10.7.0.0/16").as_str());
+    let problems = world(&[oslo, other, third], &[], &[], &NoWire).unwrap_err().join("\n");
+    for part in [
+        "10.9.1.1, outside",
+        "Workload shop/web is there a second time",
+        "10.1.0.0/16 of lima overlaps",
+        "rome: its Cluster document has another name",
+    ] {
+        assert!(problems.contains(part), "{part} in {problems}");
+    }
+}
