@@ -4,6 +4,7 @@
 pub mod compile;
 pub mod fanout;
 pub mod picture;
+pub mod preview;
 pub mod report;
 pub mod verdict;
 
@@ -67,7 +68,7 @@ pub struct Bench {
 }
 
 /// Every benchmark, in the order of the report.
-pub const BENCHES: &[Bench] = &[compile::BENCH, fanout::BENCH, verdict::BENCH];
+pub const BENCHES: &[Bench] = &[compile::BENCH, fanout::BENCH, preview::BENCH, verdict::BENCH];
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,12 @@
 //! `axle policy`
 mod apply;
+mod diff;
 mod document;
 mod explain;
+mod history;
 mod import;
+mod offline;
+mod preview;
 
 use axle_proto::v1::{DeletePolicyRequest, ListRequest, PolicyView, SetPolicyDisabledRequest};
 use clap::Subcommand;
@@ -34,6 +38,9 @@ pub(crate) enum Command {
     Disable {
         /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
+        /// Even if a test of policies fails: for admins, and it is in the audit trail.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -41,18 +48,37 @@ pub(crate) enum Command {
     Enable {
         /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
+        /// Even if a test of policies fails: for admins, and it is in the audit trail.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Delete a policy.
+    /// Delete a policy, or a test of policies.
     Delete {
         /// The policy's name; NAMESPACE/NAME if it is of a namespace.
         name: String,
+        /// A test of policies is meant, not a policy.
+        #[arg(long)]
+        test: bool,
+        /// Even if a test of policies fails: for admins, and it is in the audit trail.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         wait: Wait,
     },
     /// Say which rule decides a flow at each end, and why the rules before it do not.
     Explain(explain::Explain),
+    /// Say which flows would get another verdict if these policies were applied.
+    Diff(diff::Diff),
+    /// Say what about policies their authors should look at.
+    Lint(preview::Lint),
+    /// Run tests of policies: assertions about who may talk to whom.
+    Test(preview::Test),
+    /// List the versions of a policy: who wrote it when, and what changed.
+    History(history::History),
+    /// Bring a version of a policy back, as a new revision.
+    Rollback(history::Rollback),
 }
 
 impl Command {
@@ -63,10 +89,15 @@ impl Command {
             Self::Import(import) => import.run(session.output),
             Self::List => list(session).await,
             Self::Show { name } => show(session, &name).await,
-            Self::Disable { name, wait } => set_disabled(session, name, true, &wait).await,
-            Self::Enable { name, wait } => set_disabled(session, name, false, &wait).await,
-            Self::Delete { name, wait } => delete(session, name, &wait).await,
+            Self::Disable { name, force, wait } => set_disabled(session, (name, true), force, &wait).await,
+            Self::Enable { name, force, wait } => set_disabled(session, (name, false), force, &wait).await,
+            Self::Delete { name, test, force, wait } => delete(session, (name, test), force, &wait).await,
             Self::Explain(explain) => explain.run(session).await,
+            Self::Diff(diff) => diff.run(session).await,
+            Self::Lint(lint) => lint.run(session).await,
+            Self::Test(test) => test.run(session).await,
+            Self::History(history) => history.run(session).await,
+            Self::Rollback(rollback) => rollback.run(session).await,
         }
     }
 }
@@ -94,21 +125,26 @@ async fn show(session: &Session, name: &str) -> Result<(), Failure> {
     session.output.show_text(policy, |policy| policy.document.clone())
 }
 
-async fn set_disabled(session: &Session, name: String, disabled: bool, wait: &Wait) -> Result<(), Failure> {
+async fn set_disabled(
+    session: &Session,
+    (name, disabled): (String, bool),
+    force: bool,
+    wait: &Wait,
+) -> Result<(), Failure> {
     let mut admin = session.admin().await?;
     let what = format!("policy {name} is {}", if disabled { "disabled" } else { "in force" });
     begin_write(session);
-    let request = SetPolicyDisabledRequest { name, disabled, request_id: request_id()? };
+    let request = SetPolicyDisabledRequest { name, disabled, request_id: request_id()?, force };
     let result = admin.set_policy_disabled(request).await?.into_inner();
     show_write(session, &what, &result)?;
     wait.run(session, &mut admin, result.revision).await
 }
 
-async fn delete(session: &Session, name: String, wait: &Wait) -> Result<(), Failure> {
+async fn delete(session: &Session, (name, test): (String, bool), force: bool, wait: &Wait) -> Result<(), Failure> {
     let mut admin = session.admin().await?;
-    let what = format!("policy {name} is deleted");
+    let what = format!("{} {name} is deleted", if test { "test" } else { "policy" });
     begin_write(session);
-    let request = DeletePolicyRequest { name, request_id: request_id()? };
+    let request = DeletePolicyRequest { name, request_id: request_id()?, force, test };
     let result = admin.delete_policy(request).await?.into_inner();
     show_write(session, &what, &result)?;
     wait.run(session, &mut admin, result.revision).await

@@ -5,4 +5,5 @@ mod failures;
 #[path = "../../../hub/tests/doors/fixture.rs"]
 #[allow(dead_code, reason = "shared with the hub's own tests, which use all of it")]
 mod fixture;
+mod preview;
 mod work;

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{
     super::{request_id, warn},
     begin_write,
-    document::{Files, check},
+    document::{Files, check, joined},
 };
 use crate::{
     command::wait::Wait,
@@ -29,6 +29,9 @@ pub(crate) struct Apply {
     /// Check and show what would change, and change nothing.
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
+    /// Even if a test of policies fails: for admins, and it is in the audit trail.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     wait: Wait,
 }
@@ -37,12 +40,13 @@ impl Apply {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let documents = self.files.read()?;
         check(&documents)?;
-        let document = documents.into_iter().map(|document| document.text).collect::<Vec<_>>().join("\n---\n");
+        let document = joined(documents);
         let mut admin = session.admin().await?;
         if !self.dry_run {
             begin_write(session);
         }
-        let request = ApplyPoliciesRequest { document, dry_run: self.dry_run, request_id: request_id()? };
+        let request =
+            ApplyPoliciesRequest { document, dry_run: self.dry_run, request_id: request_id()?, force: self.force };
         let applied = admin.apply_policies(request).await?.into_inner();
         warn(&applied.warnings);
         session.output.show(&applied, table)?;
@@ -51,7 +55,8 @@ impl Apply {
             return Ok(());
         }
         // Of what was in place before, the kernel must hold the revision that wrote it.
-        let revision = applied.changes.iter().map(|change| change.revision).max().unwrap_or_default();
+        let written = applied.changes.iter().map(|change| change.revision);
+        let revision = written.chain([applied.revision]).max().unwrap_or_default();
         self.wait.run(session, &mut admin, revision).await
     }
 }

@@ -22,7 +22,7 @@ const MAX: u64 = 4 << 20;
 #[derive(Debug, Args)]
 pub(crate) struct Files {
     /// A YAML file, a directory of *.yaml and *.yml files, or `-` for standard input. Repeat for several.
-    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
 }
 
@@ -36,24 +36,61 @@ pub(super) struct Document {
 impl Files {
     /// Reads them all, directories in the order of their names.
     pub(super) fn read(&self) -> Result<Vec<Document>, Failure> {
+        self.read_or(false)
+    }
+
+    /// The same, where there may be none.
+    pub(super) fn read_or(&self, none: bool) -> Result<Vec<Document>, Failure> {
+        if self.files.is_empty() && !none {
+            return Err(Failure::usage("no documents were given").fix("-f FILE, -f DIRECTORY or -f -"));
+        }
         let mut documents = Vec::new();
         for path in &self.files {
             if path.as_os_str() == "-" {
                 documents.push(read(io::stdin().lock(), "standard input".into())?);
-            } else if path.is_dir() {
-                for file in yaml_files(path)? {
-                    documents.push(read_file(&file)?);
-                }
             } else {
-                documents.push(read_file(path)?);
+                documents.extend(read_path(path)?);
             }
         }
         match documents.iter().find(|document| document.text.trim().is_empty()) {
-            Some(empty) => Err(Failure::usage(format!("{} is empty: wanted a policy document", empty.source))
-                .fix("write a policy into it, or leave it out")),
+            Some(empty) => Err(Failure::usage(format!("{} is empty: wanted a document", empty.source))
+                .fix("write something into it, or leave it out")),
             None => Ok(documents),
         }
     }
+}
+
+/// The document of a file, or those of a directory in the order of their names.
+pub(super) fn read_path(path: &Path) -> Result<Vec<Document>, Failure> {
+    if path.is_dir() {
+        yaml_files(path)?.iter().map(|file| read_file(file)).collect()
+    } else {
+        Ok(vec![read_file(path)?])
+    }
+}
+
+/// The directories in a directory, in the order of their names.
+pub(super) fn directories(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error: io::Error| Failure::usage(format!("cannot read the directory {}: {error}", path.display()));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_dir() && !hidden {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        let wanted = "wanted one for each cluster, named as the cluster";
+        return Err(Failure::usage(format!("there is no folder in {}: {wanted}", path.display())));
+    }
+    Ok(found)
+}
+
+/// All of them as one text.
+pub(super) fn joined(documents: Vec<Document>) -> String {
+    documents.into_iter().map(|document| document.text).collect::<Vec<_>>().join("\n---\n")
 }
 
 fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -91,14 +128,14 @@ fn read(from: impl io::Read, source: String) -> Result<Document, Failure> {
     Ok(Document { source, text })
 }
 
-/// Checks every document and returns how many policies there are; all faults of all texts are reported at once.
+/// Checks every document and returns how many policies and tests there are; all faults of all texts are reported at once.
 pub(super) fn check(documents: &[Document]) -> Result<usize, Failure> {
     let mut policies = 0;
     let mut faults = Vec::new();
     for document in documents {
-        match manifest::parse_policies(&document.text) {
-            Ok(good) => policies += good.len(),
-            Err(violations) => faults.extend(violations.iter().map(|violation| fault(&document.source, violation))),
+        match manifest::parse_applied(&document.text) {
+            Ok(good) => policies += good.policies.len() + good.tests.len(),
+            Err(violations) => faults.extend(faults_of(&document.source, &violations)),
         }
     }
     if faults.is_empty() {
@@ -106,6 +143,11 @@ pub(super) fn check(documents: &[Document]) -> Result<usize, Failure> {
     }
     let message = format!("{}, nothing was applied", format::count(faults.len(), "fault"));
     Err(Failure { faults, ..Failure::new(Exit::Usage, "invalid_document", message) })
+}
+
+/// Violations with the place where each is.
+pub(super) fn faults_of(source: &str, violations: &[Violation]) -> Vec<Fault> {
+    violations.iter().map(|violation| fault(source, violation)).collect()
 }
 
 pub(super) fn fault(source: &str, violation: &Violation) -> Fault {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use axle_proto::v1::{ExplainRequest, ExplainResponse, ExplainSide};
 use clap::{Args, ValueEnum};
 
+use super::offline::{self, Offline};
 use crate::{
     command::observe::rule,
     failure::Failure,
@@ -16,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   axle policy explain --from eu1/shop/web --to us1/shop/db --port 5432
   axle policy explain --from 198.51.100.7 --to eu1/shop/web --port 443
-  axle policy explain --from eu1/shop/web --to us1/shop/db --protocol icmp --port 2048";
+  axle policy explain --from eu1/shop/web --to us1/shop/db --protocol icmp --port 2048
+  axle policy explain --from eu1/shop/web --to us1/shop/db --port 5432 --offline --inventory clusters/ --policies policies/";
 
 /// Say which rule decides a flow at each end, and why the rules before it do not.
 #[derive(Debug, Args)]
@@ -34,6 +36,8 @@ pub(crate) struct Explain {
     /// The protocol.
     #[arg(long, value_enum, default_value_t)]
     protocol: Protocol,
+    #[command(flatten)]
+    offline: Offline,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -57,7 +61,10 @@ impl Explain {
         };
         let request = ExplainRequest { from: self.from, to: self.to, protocol: protocol.into(), port: self.port };
         let flow = format!("{} -> {} {protocol} {}", request.from, request.to, format::port(protocol, self.port));
-        let answer = session.admin().await?.explain(request).await?.into_inner();
+        let answer = match self.offline.world()? {
+            Some(world) => offline::explain(&world, &request)?,
+            None => session.admin().await?.explain(request).await?.into_inner(),
+        };
         let output = session.output;
         output.show_text(&answer, |answer| describe(&flow, answer, output))
     }
