@@ -74,15 +74,15 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     if let Some(parse) = parse(&texts) {
         let name = format!("parse {} NetworkPolicies", size.policies);
-        rows.push(beside(row(&name, "ms", parse), |peer| median(&peer.parse_ms)));
+        rows.push(beside(row(&name, "ms", parse), |peer| least(&peer.parse_ms)));
     }
     let of = format!("{} policies x {} endpoints", size.policies, size.endpoints);
     let one_each = World::new(Size { endpoints: size.identities, ..size })?;
     let name =
         format!("full compile, {} policies x one endpoint of each of {} identities", size.policies, size.identities);
-    rows.push(beside(row(&name, "ms", full(one_each.state(), ROUNDS)?), |peer| median(&peer.compile_ms)));
+    rows.push(beside(row(&name, "ms", full(one_each.state(), ROUNDS)?), |peer| least(&peer.compile_ms)));
     let full = full(&state, ROUNDS)?;
-    rows.push(beside(row(&format!("full compile, {of}"), "ms", full), |peer| median(&peer.compile_ms)));
+    rows.push(beside(row(&format!("full compile, {of}"), "ms", full), |peer| least(&peer.compile_ms)));
 
     let before = heap::in_use();
     let mut bench = Increments { compiler: compiler(), tables: Tables::new(LIMITS) };
@@ -194,13 +194,17 @@ fn compiler() -> Compiler {
 /// Milliseconds to read the policies; `None` while there is no door for Kubernetes' own.
 fn parse(texts: &[String]) -> Option<f64> {
     parse_policies(texts.first()?).ok()?;
-    let start = Instant::now();
-    let read = texts.iter().filter_map(|text| parse_policies(text).ok()).count();
-    let took = start.elapsed().as_secs_f64() * 1000.0;
-    (read == texts.len()).then_some(took)
+    let mut times = Vec::new();
+    for _ in 0..PEER_ROUNDS {
+        let start = Instant::now();
+        let read = texts.iter().filter_map(|text| parse_policies(text).ok()).count();
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        (read == texts.len()).then_some(())?;
+    }
+    Some(least(&times))
 }
 
-/// Milliseconds from objects to the writes that make the tables.
+/// Milliseconds from objects to the writes that make the tables: of several rounds the best, the others were disturbed.
 fn full(state: &[Change], rounds: usize) -> anyhow::Result<f64> {
     let mut times = Vec::new();
     for _ in 0..rounds {
@@ -210,7 +214,7 @@ fn full(state: &[Change], rounds: usize) -> anyhow::Result<f64> {
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         ensure!(outcome.refused.is_empty(), "{:?}", outcome.refused);
     }
-    Ok(median(&times))
+    Ok(least(&times))
 }
 
 /// What an endpoint takes whose identity is known: the memory of this world less that of one with one endpoint of each.
@@ -302,8 +306,8 @@ fn mib(bytes: f64) -> f64 {
     bytes / 1024.0 / 1024.0
 }
 
-fn median(times: &[f64]) -> f64 {
-    quantile(times, "median")
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// The median, else the 99th percentile.

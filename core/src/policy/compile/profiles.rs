@@ -103,19 +103,19 @@ pub(super) fn contains(clusters: &Clusters, uid: Uid, nouns: &Nouns) -> bool {
 pub(super) fn selected(selector: &PodSelector, profile: &Profile, nouns: &Nouns) -> bool {
     let all = |labels: &LabelSelector| labels.match_labels.is_empty() && labels.match_expressions.is_empty();
     contains(&selector.clusters, profile.cluster(), nouns)
-        && match (&selector.by, profile.seen()) {
-            (By::Labels { namespaces, pods }, _) if is_anchor_only(pods) && all(namespaces) => true,
-            (_, None) => false,
-            (By::Labels { namespaces, pods }, Some(seen)) => {
+        && match &selector.by {
+            // Most selectors: no text is looked at.
+            By::Labels { namespaces, pods } if is_anchor_only(pods) && all(namespaces) => true,
+            By::Labels { namespaces, pods } => profile.seen().is_some_and(|seen| {
                 let known = nouns.namespace_labels(profile.cluster(), &seen.namespace);
                 pods.matches(&seen.labels) && known.is_some_and(|known| namespaces.matches(known))
-            }
-            (By::Identity(names), Some(seen)) => names.contains(&identity(seen, nouns)),
-            (By::Service { namespace, name }, Some(seen)) => {
+            }),
+            By::Identity(names) => profile.seen().is_some_and(|seen| names.contains(&identity(seen, nouns))),
+            By::Service { namespace, name } => profile.seen().is_some_and(|seen| {
                 let export = || nouns.export(profile.cluster(), namespace, name);
                 *namespace == seen.namespace
                     && export().is_some_and(|export| selects_backend(&export.selector, &seen.labels))
-            }
+            }),
         }
 }
 
