@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     pki::Peer,
-    tls::{Caller, ServerTls},
+    tls::{Caller, FRAME, ServerTls, WRITE},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -171,11 +171,13 @@ impl Acceptor {
         let Some(tls) = &self.tls else {
             return self.http(stream, from, Caller::Anonymous, service, stop).await;
         };
-        let stream = match self.handshake(tls, stream, &turns.handshakes).await {
+        let mut stream = match self.handshake(tls, stream, &turns.handshakes).await {
             Ok(stream) => stream,
             Err(why) => return tracing::debug!(%from, %why, "TLS handshake failed"),
         };
-        let caller = match tls.caller(stream.get_ref().1.peer_certificates()) {
+        let session = stream.get_mut().1;
+        session.set_buffer_limit(Some(WRITE));
+        let caller = match tls.caller(session.peer_certificates()) {
             Ok(caller) => caller,
             Err(why) => return tracing::debug!(%from, %why, "certificate refused"),
         };
@@ -307,8 +309,8 @@ impl Acceptor {
             .max_pending_accept_reset_streams(limits.reset_streams)
             .max_local_error_reset_streams(limits.reset_streams)
             .max_header_list_size(limits.header_bytes)
-            // What a peer that does not read costs, and what stays in the processor's caches for one that does.
-            .max_send_buf_size(64 << 10)
+            // What a peer that does not read costs at most, beside as much in TLS.
+            .max_send_buf_size(FRAME)
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(limits.keepalive_timeout);
         builder

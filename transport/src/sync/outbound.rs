@@ -1,14 +1,17 @@
 //! The writing half of a session: a stream of what the peer is to get.
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use axle_core::session::{Heartbeat, Sender};
 use bytes::Bytes;
 use futures::Stream;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep_until},
+};
 use tokio_util::sync::DropGuard;
 
 use super::{
-    codec::Outgoing,
+    codec::framed,
     host::SessionCounters,
     message::SessionMessage,
     outbox::{Outbox, Post},
@@ -31,6 +34,8 @@ struct Writing<M> {
     head: watch::Receiver<Position>,
     serving: Option<Serving>,
     said: Instant,
+    /// Looks whether a heartbeat is due; moved on when it fires, not with every message.
+    timer: Pin<Box<Sleep>>,
 }
 
 struct Serving {
@@ -41,10 +46,11 @@ struct Serving {
 }
 
 impl<M: SessionMessage> Outbound<M> {
-    /// The stream. It is polled only as fast as the peer reads, so a slow peer costs a cursor.
-    pub(super) fn stream(self) -> impl Stream<Item = Outgoing<M>> + Send + 'static {
-        let head = self.view.watch();
-        let writing = Writing { session: self, head, serving: None, said: Instant::now() };
+    /// The messages as they are sent. It is polled only as fast as the peer reads, so a slow peer costs a cursor.
+    pub(super) fn stream(self) -> impl Stream<Item = Bytes> + Send + 'static {
+        let (head, said) = (self.view.watch(), Instant::now());
+        let timer = Box::pin(sleep_until(said + self.heartbeat.period));
+        let writing = Writing { session: self, head, serving: None, said, timer };
         futures::stream::unfold(writing, |mut writing| async move {
             let item = writing.next().await?;
             writing.said = Instant::now();
@@ -54,14 +60,14 @@ impl<M: SessionMessage> Outbound<M> {
 }
 
 impl<M: SessionMessage> Writing<M> {
-    fn beat(&self) -> Outgoing<M> {
-        Outgoing::Message(M::heartbeat(&self.session.view.position()))
+    fn beat(&self) -> Bytes {
+        framed(&M::heartbeat(&self.session.view.position()))
     }
 
-    async fn next(&mut self) -> Option<Outgoing<M>> {
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
             match self.session.outbox.take() {
-                Post::Send(message) => return Some(Outgoing::Message(message)),
+                Post::Send(message) => return Some(framed(&message)),
                 Post::Beat => return Some(self.beat()),
                 Post::Serve(held) => {
                     self.serving = Some(Serving { sender: Sender::new(held), snapshot: None, begun: false });
@@ -72,17 +78,21 @@ impl<M: SessionMessage> Writing<M> {
             // Before looking at the log: what is appended from here on wakes again.
             self.head.mark_unchanged();
             if let Some(serving) = &mut self.serving
-                && let Some(slices) = serving.next(&self.session).await
+                && let Some(message) = serving.next(&self.session).await
             {
-                return Some(Outgoing::Encoded(slices));
+                return Some(message);
             }
-            let beat = self.said + self.session.heartbeat.period;
             tokio::select! {
                 () = self.session.outbox.filled() => {}
                 // The view outlives this: the session holds it.
                 _ = self.head.changed() => {}
-                () = tokio::time::sleep_until(beat) => {
-                    return Some(self.beat());
+                () = self.timer.as_mut() => {
+                    let (now, period) = (Instant::now(), self.session.heartbeat.period);
+                    if self.said + period <= now {
+                        self.timer.as_mut().reset(now + period);
+                        return Some(self.beat());
+                    }
+                    self.timer.as_mut().reset(self.said + period);
                 }
             }
         }
@@ -90,17 +100,17 @@ impl<M: SessionMessage> Writing<M> {
 }
 
 impl Serving {
-    async fn next<M>(&mut self, session: &Outbound<M>) -> Option<Vec<Bytes>> {
+    async fn next<M>(&mut self, session: &Outbound<M>) -> Option<Bytes> {
         if self.snapshot.is_none() {
             match session.view.next(&self.sender) {
                 Batch::Nothing => {
                     self.begin(session, false);
                     return None;
                 }
-                Batch::Deltas(slices, to) => {
+                Batch::Deltas(message, to) => {
                     self.begin(session, false);
                     self.sender.sent(to);
-                    return Some(slices);
+                    return Some(message);
                 }
                 Batch::Snapshot => {
                     self.begin(session, true);
@@ -115,7 +125,7 @@ impl Serving {
             self.sender.sent(snapshot.at);
             self.snapshot = None;
         }
-        message.map(|message| vec![message])
+        message
     }
 
     /// Counts how the peer was served: once when it begins, and every snapshot.

@@ -9,23 +9,27 @@ use std::{
     task::{Context, Poll},
 };
 
-use axle_proto::v1::{self, HubMessage, SpokeMessage};
+use axle_proto::v1::{self, SpokeMessage};
+use bytes::Bytes;
 use futures::Stream;
+use http::{Extensions, HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
-    server::{ClientStreamingService, Grpc, NamedService, StreamingService},
+    metadata::GRPC_CONTENT_TYPE,
+    server::{ClientStreamingService, Grpc, NamedService},
 };
 
 use super::{
     MAX_MESSAGE, bounds,
-    codec::{Outgoing, ReportCodec, SessionCodec},
+    codec::{Reader, ReportCodec, body},
     host::Host,
 };
 use crate::pki::Peer;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type HubStream = Pin<Box<dyn Stream<Item = Result<Outgoing<HubMessage>, Status>> + Send>>;
+/// What goes to a spoke, as it is sent.
+type Messages = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 /// The gRPC service: add it to a tonic server whose acceptor puts the [`Peer`] into each request.
 pub struct SyncServer<H>(Arc<H>);
@@ -52,7 +56,7 @@ impl<H: Host, B> tower::Service<http::Request<B>> for SyncServer<H>
 where
     B: http_body::Body + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
-    B: http_body::Body<Data = bytes::Bytes>,
+    B: http_body::Body<Data = Bytes>,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -67,9 +71,12 @@ where
         Box::pin(async move {
             Ok(match request.uri().path() {
                 "/axle.v1.Sync/Sync" => {
-                    let codec = SessionCodec::<HubMessage, SpokeMessage>::default();
-                    let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MAX_MESSAGE), Some(MAX_MESSAGE));
-                    grpc.streaming(Session(host), request).await
+                    let (parts, incoming) = request.into_parts();
+                    let incoming = Streaming::new_request(Reader::default(), incoming, None, Some(MAX_MESSAGE));
+                    match open(host, &parts.extensions, incoming).await {
+                        Ok(messages) => answer(messages),
+                        Err(status) => status.into_http(),
+                    }
                 }
                 "/axle.v1.Sync/Report" => Grpc::new(ReportCodec).client_streaming(Report(host), request).await,
                 path => Status::unimplemented(format!("no method {path} in this version: upgrade it")).into_http(),
@@ -78,21 +85,20 @@ where
     }
 }
 
-struct Session<H>(Arc<H>);
+async fn open<H: Host>(
+    host: Arc<H>,
+    extensions: &Extensions,
+    incoming: Streaming<SpokeMessage>,
+) -> Result<Messages, Status> {
+    session::open(host, peer(extensions)?, incoming).await
+}
 
-impl<H: Host> StreamingService<SpokeMessage> for Session<H> {
-    type Response = Outgoing<HubMessage>;
-    type ResponseStream = HubStream;
-    type Future = BoxFuture<Result<Response<HubStream>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<SpokeMessage>>) -> Self::Future {
-        let host = self.0.clone();
-        Box::pin(async move {
-            let peer = peer(&request)?;
-            let stream = session::open(host, peer, request.into_inner()).await?;
-            Ok(Response::new(stream))
-        })
-    }
+fn answer(messages: Messages) -> http::Response<Body> {
+    // A session ends with a goodbye, and is no error to gRPC.
+    let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let mut response = http::Response::new(body(messages, Some(trailers)));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    response
 }
 
 struct Report<H>(Arc<H>);
@@ -104,7 +110,7 @@ impl<H: Host> ClientStreamingService<v1::FlowBatch> for Report<H> {
     fn call(&mut self, request: Request<Streaming<v1::FlowBatch>>) -> Self::Future {
         let host = self.0.clone();
         Box::pin(async move {
-            let peer = peer(&request)?;
+            let peer = peer(request.extensions())?;
             let mut batches = request.into_inner();
             let mut received = 0;
             while let Some(batch) = batches.message().await? {
@@ -116,11 +122,11 @@ impl<H: Host> ClientStreamingService<v1::FlowBatch> for Report<H> {
     }
 }
 
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+fn peer(extensions: &Extensions) -> Result<Peer, Status> {
     let unknown = || {
         Status::unauthenticated(
             "no client certificate: a spoke shows the one that it got when it enrolled; let it enrol first",
         )
     };
-    request.extensions().get::<Peer>().cloned().ok_or_else(unknown)
+    extensions.get::<Peer>().cloned().ok_or_else(unknown)
 }

@@ -7,7 +7,9 @@ use axle_proto::{convert, v1};
 use bytes::Bytes;
 use prost::Message;
 
-/// Pages and marker, each an encoded message.
+use super::codec::framed;
+
+/// Pages and marker, each a message as it is sent.
 #[derive(Debug)]
 pub(super) struct EncodedSnapshot {
     pub(super) at: Position,
@@ -58,5 +60,5 @@ impl Pages {
 }
 
 fn encode(message: v1::hub_message::Message) -> Bytes {
-    v1::HubMessage { deltas: Vec::new(), message: Some(message) }.encode_to_vec().into()
+    framed(&v1::HubMessage { deltas: Vec::new(), message: Some(message) })
 }

@@ -8,10 +8,10 @@ use axle_core::{
 use axle_proto::{convert, v1};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::{sync::watch, time::Instant};
 
-use super::{snapshot::EncodedSnapshot, window::Window};
+use super::{codec::framed, snapshot::EncodedSnapshot, window::Window};
+use crate::tls::FRAME;
 
 /// A catch-up is one message, since it takes effect at once; one so large that a slow line would seem dead while it comes
 /// is sent as a snapshot, in pages.
@@ -32,12 +32,7 @@ pub struct ViewSettings {
 
 impl Default for ViewSettings {
     fn default() -> Self {
-        Self {
-            window_bytes: 32 << 20,
-            slice_bytes: 32 << 10,
-            page_bytes: 256 << 10,
-            coalesce: Duration::from_millis(2),
-        }
+        Self { window_bytes: 32 << 20, slice_bytes: FRAME, page_bytes: 256 << 10, coalesce: Duration::from_millis(2) }
     }
 }
 
@@ -66,7 +61,7 @@ struct Log {
 /// What to send next.
 pub(super) enum Batch {
     Nothing,
-    Deltas(Vec<Bytes>, Position),
+    Deltas(Bytes, Position),
     Snapshot,
 }
 
@@ -76,7 +71,7 @@ impl View {
     pub fn new(contents: Contents, settings: ViewSettings) -> Arc<Self> {
         let position = contents.position();
         let woken = Instant::now().checked_sub(settings.coalesce).unwrap_or_else(Instant::now);
-        let window = Window::new(position, settings.window_bytes);
+        let window = Window::new(position, settings.window_bytes, settings.slice_bytes);
         Arc::new(Self {
             log: Mutex::new(Log { contents, window, woken, wake_planned: false, snapshot: None, snapshots_built: 0 }),
             head: watch::Sender::new(position),
@@ -128,7 +123,7 @@ impl View {
     /// Becomes another log: readers that were on the old one get a snapshot, unless the new one remembers their place.
     pub fn replace(self: &Arc<Self>, contents: Contents) {
         let mut log = self.log.lock();
-        log.window = Window::new(contents.position(), self.settings.window_bytes);
+        log.window = Window::new(contents.position(), self.settings.window_bytes, self.settings.slice_bytes);
         log.contents = contents;
         log.snapshot = None;
         self.wake(&mut log);
@@ -172,12 +167,12 @@ impl View {
         });
         match step {
             Step::Wait => Batch::Nothing,
-            Step::Follow(at) => match log.window.after(at.revision, self.settings.slice_bytes) {
-                Some((slices, to)) => Batch::Deltas(slices, to),
+            Step::Follow(at) => match log.window.after(at.revision) {
+                Some((message, to)) => Batch::Deltas(message, to),
                 None => Batch::Snapshot,
             },
             Step::CatchUp(at) => match log.contents.since(&at).map(|delta| catch_up(&delta)) {
-                Some((bytes, to)) if bytes.len() <= MAX_CATCH_UP => Batch::Deltas(vec![bytes], to),
+                Some((bytes, to)) if bytes.len() <= MAX_CATCH_UP => Batch::Deltas(bytes, to),
                 _ => Batch::Snapshot,
             },
             Step::Snapshot => Batch::Snapshot,
@@ -209,5 +204,5 @@ impl View {
 
 fn catch_up(delta: &Delta) -> (Bytes, Position) {
     let message = v1::HubMessage { deltas: vec![convert::delta_to_wire(delta)], message: None };
-    (message.encode_to_vec().into(), delta.to)
+    (framed(&message), delta.to)
 }

@@ -28,7 +28,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
 
-use super::{SharedCredentials, provider};
+use super::{FRAME, SharedCredentials, provider};
 use crate::pki::{PkiError, Principal, Root, Usage, sha256, verify};
 
 /// Whom a caller means to reach. Addresses and DNS names do not matter: the certificate's URI does.
@@ -160,6 +160,7 @@ fn endpoint(address: &str) -> Result<Endpoint, PkiError> {
         return Err(wrong("it has no port, or more than host and port".into()));
     }
     let endpoint = Endpoint::from(uri)
+        .max_frame_size(u32::try_from(FRAME).ok())
         .connect_timeout(Duration::from_secs(10))
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(20))

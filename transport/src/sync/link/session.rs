@@ -9,12 +9,17 @@ use axle_proto::{
     convert,
     v1::{self, HubMessage, SpokeMessage},
 };
-use tonic::{Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
+use http::{
+    HeaderValue, Method, Uri,
+    header::{CONTENT_TYPE, TE},
+};
+use tonic::{Code, Status, Streaming, metadata::GRPC_CONTENT_TYPE, transport::Channel};
+use tower::{Service, ServiceExt};
 
 use super::{Ended, Link, LinkState};
 use crate::sync::{
     MAX_MESSAGE,
-    codec::SessionCodec,
+    codec::{Reader, body},
     host::SessionCounters,
     inbound,
     message::{FromHub, Other, SessionMessage},
@@ -54,12 +59,19 @@ impl Drop for Closing {
     }
 }
 
-async fn open(channel: Channel, outbound: Outbound<SpokeMessage>) -> Result<Streaming<HubMessage>, Status> {
-    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let path = PathAndQuery::from_static("/axle.v1.Sync/Sync");
-    let codec = SessionCodec::<SpokeMessage, HubMessage>::default();
-    Ok(grpc.streaming(Request::new(outbound.stream()), path, codec).await?.into_inner())
+async fn open(mut channel: Channel, outbound: Outbound<SpokeMessage>) -> Result<Streaming<HubMessage>, Status> {
+    let mut request = http::Request::new(body(outbound.stream(), None));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/axle.v1.Sync/Sync");
+    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    request.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    let answer = channel.ready().await.map_err(|error| Status::unavailable(error.to_string()))?.call(request).await;
+    let (head, messages) = answer.map_err(|error| Status::from_error(error.into()))?.into_parts();
+    // An answer that is nothing but a status has it in its head.
+    match Status::from_header_map(&head.headers).filter(|status| status.code() != Code::Ok) {
+        Some(status) => Err(status),
+        None => Ok(Streaming::new_response(Reader::default(), messages, head.status, None, Some(MAX_MESSAGE))),
+    }
 }
 
 fn hello<R: Replica>(link: &Link<R>) -> SpokeMessage {

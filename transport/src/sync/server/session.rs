@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::HubStream;
+use super::Messages;
 use crate::{
     pki::Peer,
     sync::{
-        codec::Outgoing,
+        codec::framed,
         host::{Admission, Host, Introduction},
         inbound,
         message::{FromSpoke, Other, SessionMessage},
@@ -36,7 +36,7 @@ pub(super) async fn open<H: Host>(
     host: Arc<H>,
     peer: Peer,
     mut incoming: Streaming<SpokeMessage>,
-) -> Result<HubStream, Status> {
+) -> Result<Messages, Status> {
     let first = tokio::time::timeout(HELLO_TIMEOUT, incoming.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no hello came: wanted it as the first message"))??;
     let hello = match first.and_then(|message| message.message) {
@@ -48,8 +48,8 @@ pub(super) async fn open<H: Host>(
     match host.admit(&peer, &introduction).await {
         Ok(admission) => Ok(serve(admission, incoming, &introduction, version)),
         Err(goodbye) => {
-            let only = futures::stream::iter([Ok(Outgoing::Message(farewell(&goodbye)))]);
-            Ok(only.boxed())
+            let only = framed(&farewell(&goodbye));
+            Ok(futures::stream::iter([only]).boxed())
         }
     }
 }
@@ -80,7 +80,7 @@ fn serve<R: Replica>(
     incoming: Streaming<SpokeMessage>,
     introduction: &Introduction,
     version: u32,
-) -> HubStream {
+) -> Messages {
     let Admission { view, replica, limits, heartbeat, end, ask, counters } = admission;
     let outbox = Outbox::new();
     let held = replica.held();
@@ -104,7 +104,7 @@ fn serve<R: Replica>(
         posts.close(last.as_ref().map(farewell));
     });
     let outbound = Outbound { view, outbox, heartbeat, counters, _guard: Some(gone.drop_guard()) };
-    outbound.stream().map(Ok).boxed()
+    outbound.stream().boxed()
 }
 
 struct Reading<R> {
