@@ -1,9 +1,9 @@
 //! P3: what it costs the hub to send every change to a thousand spokes.
 //!
 //! Both servers run the shipped acceptor (mutual TLS) on one thread each, in one process, with the same updates for the
-//! same thousand connections of the same client. Ours is the shipped view and session; the peer clones and encodes each
-//! update for each stream, as a tonic service is usually written. What counts is the CPU time of the server's thread,
-//! so that neither the client nor other work on the machine is in the number.
+//! same thousand connections of the same client, which compares every byte that comes. Ours is the shipped view and
+//! session; the peer clones and encodes each update for each stream, as a tonic service is usually written. What counts is
+//! the CPU time of the server's thread, so that neither the client nor other work on the machine is in the number.
 mod peer;
 mod server;
 mod spokes;
@@ -33,8 +33,8 @@ fn run() -> anyhow::Result<Vec<Row>> {
     let mesh = server::Mesh::new()?;
     let ours = Server::start(&mesh, Service::Ours)?;
     let peer = Server::start(&mesh, Service::Peer)?;
-    let our_spokes = Spokes::connect(&mesh, ours.address, STREAMS)?;
-    let peer_spokes = Spokes::connect(&mesh, peer.address, STREAMS)?;
+    let our_spokes = Spokes::connect(&mesh, &ours, STREAMS)?;
+    let peer_spokes = Spokes::connect(&mesh, &peer, STREAMS)?;
     // Once, not measured: pages, buffers and windows are there.
     ours.deliver(&our_spokes, 100, 2)?;
     peer.deliver(&peer_spokes, 100, 2)?;

@@ -1,8 +1,7 @@
 //! Both servers: one thread each, the shipped acceptor in front.
 use std::{
     net::SocketAddr,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -12,21 +11,28 @@ use axle_core::{
     refusal::Refusal,
     session::{Heartbeat, Intake, Limits},
 };
-use axle_proto::{
-    convert,
-    v1::{self, sync_server},
-};
+use axle_proto::{convert, v1};
 use axle_transport::{
     acceptor::{self, Acceptor, Guard, bind},
-    pki::{Authority, Peer, Principal, PrivateKey, Validity},
+    pki::{self, Authority, Principal, PrivateKey, Validity},
     sync::{Admission, Goodbye, Host, Introduction, Replica, SyncServer, View, ViewSettings},
     tls::{ClientTls, Credentials, Expect, ServerTls, SharedCredentials},
 };
 use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{mpsc, oneshot, watch},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{STREAMS, peer, spokes::Spokes, thread_cpu, updates::Updates};
+use super::{
+    STREAMS,
+    peer::{Peer, Update},
+    spokes::{Expected, Spokes},
+    thread_cpu,
+    updates::Updates,
+};
 
 /// Certificates for everybody.
 pub(super) struct Mesh(Authority);
@@ -60,32 +66,38 @@ pub(super) enum Service {
     Peer,
 }
 
-/// What the server's thread is asked.
+/// What the server is asked.
 enum Ask {
     /// Append so many updates; answers the bytes of their messages.
     Append(usize, oneshot::Sender<anyhow::Result<u64>>),
-    /// The thread's CPU time so far.
+    /// Its thread's CPU time so far.
     Cpu(oneshot::Sender<anyhow::Result<Duration>>),
 }
 
-/// A server on a thread of its own.
+/// A server; it lives as long as this.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    asks: tokio::sync::mpsc::UnboundedSender<Ask>,
+    pub(super) expected: Expected,
+    asks: mpsc::UnboundedSender<Ask>,
+    _runtime: Runtime,
 }
 
 impl Server {
     pub(super) fn start(mesh: &Mesh, service: Service) -> anyhow::Result<Self> {
         let tls = ServerTls::new(mesh.credentials(&Principal::Hub)?)?;
-        let (asks, asked) = tokio::sync::mpsc::unbounded_channel();
-        let (bound, address) = mpsc::channel();
-        thread::Builder::new().name(format!("{service:?}")).spawn(move || {
-            let served = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Into::into);
-            let served = served.and_then(|runtime| runtime.block_on(serve(tls, service, asked, &bound)));
-            // Nobody may be there to hear why it could not begin.
-            let _ = served.map_err(|error| bound.send(Err(error)));
-        })?;
-        Ok(Self { address: address.recv()??, asks })
+        // The hub's runtime, with one worker, whose CPU time is what counts.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name(format!("{service:?}")).enable_all().build()?;
+        let listener = {
+            let _within = runtime.enter();
+            bind("127.0.0.1:0".parse()?)?
+        };
+        // The congestion control of data centres' kernels, for both: the machine's own may pace loopback.
+        socket2::SockRef::from(&listener).set_tcp_congestion(b"cubic")?;
+        let (address, expected) = (listener.local_addr()?, Expected::default());
+        let (asks, asked) = mpsc::unbounded_channel();
+        runtime.spawn(serve(listener, tls, service, expected.clone(), asked));
+        Ok(Self { address, expected, asks, _runtime: runtime })
     }
 
     fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<anyhow::Result<T>>) -> Ask) -> anyhow::Result<T> {
@@ -110,15 +122,12 @@ impl Server {
 }
 
 async fn serve(
+    listener: TcpListener,
     tls: ServerTls,
     service: Service,
-    mut asked: tokio::sync::mpsc::UnboundedReceiver<Ask>,
-    bound: &mpsc::Sender<anyhow::Result<SocketAddr>>,
-) -> anyhow::Result<()> {
-    let listener = bind("127.0.0.1:0".parse()?)?;
-    // The congestion control of data centres' kernels, for both: the machine's own may pace loopback.
-    socket2::SockRef::from(&listener).set_tcp_congestion(b"cubic")?;
-    let address = listener.local_addr()?;
+    expected: Expected,
+    mut asked: mpsc::UnboundedReceiver<Ask>,
+) {
     let guard = Arc::new(Guard::new(|_| Ok(())));
     let acceptor = Acceptor::new(tls, guard, acceptor::Limits::default());
     let log = Log::new(service);
@@ -128,25 +137,22 @@ async fn serve(
             tokio::spawn(acceptor.serve(listener, service, CancellationToken::new()));
         }
         Log::Peer(updates) => {
-            let service = sync_server::SyncServer::new(peer::Peer(updates.clone()));
-            tokio::spawn(acceptor.serve(listener, service, CancellationToken::new()));
+            tokio::spawn(acceptor.serve(listener, Peer(updates.clone()), CancellationToken::new()));
         }
     }
-    bound.send(Ok(address))?;
     let mut updates = Updates::from(START);
     while let Some(ask) = asked.recv().await {
         // Whoever asked may have given up.
         let _ = match ask {
-            Ask::Append(count, answer) => answer.send(log.append(&mut updates, count)).map_err(drop),
+            Ask::Append(count, answer) => answer.send(log.append(&mut updates, count, &expected)).map_err(drop),
             Ask::Cpu(answer) => answer.send(thread_cpu()).map_err(drop),
         };
     }
-    Ok(())
 }
 
 enum Log {
     Ours(Arc<View>),
-    Peer(watch::Sender<Vec<Arc<v1::Delta>>>),
+    Peer(watch::Sender<Vec<Arc<Update>>>),
 }
 
 impl Log {
@@ -158,22 +164,23 @@ impl Log {
     }
 
     /// Both get the same updates, and the same bytes go out.
-    fn append(&self, updates: &mut Updates, count: usize) -> anyhow::Result<u64> {
-        let (mut bytes, mut list) = (0, Vec::with_capacity(count));
+    fn append(&self, updates: &mut Updates, count: usize, expected: &Expected) -> anyhow::Result<u64> {
+        let (mut bytes, mut list) = (Vec::new(), Vec::with_capacity(count));
         for _ in 0..count {
-            let delta: Delta = updates.next()?;
-            let wire = convert::delta_to_wire(&delta);
-            let message = v1::HubMessage { deltas: vec![wire], message: None };
-            bytes += message.encoded_len() as u64;
+            let (delta, begin): (Delta, _) = (updates.next()?, bytes.len());
+            let message = v1::HubMessage { deltas: vec![convert::delta_to_wire(&delta)], message: None };
+            message.encode(&mut bytes)?;
             match self {
                 Self::Ours(view) => view.append(&delta)?,
-                Self::Peer(_) => list.extend(message.deltas.into_iter().map(Arc::new)),
+                Self::Peer(_) => list.push(Arc::new(Update::decode(&bytes[begin..])?)),
             }
         }
+        // Nobody reads on this thread before this returns.
+        expected.write().extend_from_slice(&bytes);
         if let Self::Peer(updates) = self {
             updates.send_modify(|all| all.extend(list));
         }
-        Ok(bytes)
+        Ok(bytes.len() as u64)
     }
 }
 
@@ -182,7 +189,7 @@ struct Hub(Arc<View>);
 impl Host for Hub {
     type Replica = Nothing;
 
-    async fn admit(&self, _: &Peer, _: &Introduction) -> Result<Admission<Nothing>, Goodbye> {
+    async fn admit(&self, _: &pki::Peer, _: &Introduction) -> Result<Admission<Nothing>, Goodbye> {
         Ok(Admission {
             view: self.0.clone(),
             replica: Nothing,
@@ -195,7 +202,7 @@ impl Host for Hub {
         })
     }
 
-    fn report(&self, _: &Peer, _: v1::FlowBatch) -> Result<(), Goodbye> {
+    fn report(&self, _: &pki::Peer, _: v1::FlowBatch) -> Result<(), Goodbye> {
         Err(Goodbye::because("not measured"))
     }
 }
