@@ -3,26 +3,28 @@ mod arguments;
 mod bypass;
 mod cleanup;
 mod failure;
+mod file;
 mod join;
 mod run;
 mod status;
 mod terminal;
 mod token;
 
-use clap::Parser;
-
 pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, RunArguments};
 pub use failure::{Exit, Failure};
+use file::Unparsed;
 
 /// Parses the process's arguments, does what they say and returns the exit code.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let line: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let arguments = match file::parse(&line) {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(Unparsed::Line(error)) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.code() } else { std::process::ExitCode::SUCCESS };
         }
+        Err(Unparsed::File(failure)) => return failure::report(&failure),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

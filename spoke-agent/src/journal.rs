@@ -1,7 +1,9 @@
 //! A log on disk: the state at some point in one sealed file, and what came since, entry by entry, in another.
 //!
-//! An entry is written before anybody is told of it, so a killed process loses nothing. A power cut may lose the newest
-//! entries; whoever followed this log further notices by the hash of its position and takes a new copy.
+//! An entry is written before anybody is told of it, so a killed process loses nothing. A power cut may lose entries that
+//! are not synced; whoever followed this log further notices by the hash of its position and takes a new copy. That copy is
+//! older, which matters for a relay whose hub is away: so entries are synced a moment after they are written, all together
+//! ([`Journal::unsynced`]), and how much can be lost does not depend on when the system writes back by itself.
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -26,6 +28,8 @@ pub struct Journal {
     state_length: u64,
     /// The last append failed: what the file holds behind `length` is not known.
     broken: bool,
+    /// Entries were added since somebody asked what to sync.
+    unsynced: bool,
 }
 
 /// What was on disk.
@@ -80,7 +84,14 @@ impl Journal {
         let entries = open_entries(&path)?;
         entries.set_len(length as u64).map_err(|error| disk::at(&path, &error))?;
         let state_length = found.state.as_ref().map_or(0, Vec::len) as u64;
-        let journal = Self { directory: directory.into(), entries, length: length as u64, state_length, broken: false };
+        let journal = Self {
+            directory: directory.into(),
+            entries,
+            length: length as u64,
+            state_length,
+            broken: false,
+            unsynced: false,
+        };
         Ok((journal, found))
     }
 
@@ -100,7 +111,19 @@ impl Journal {
             return Err(disk::at(&self.directory.join("entries"), &error));
         }
         self.length += bytes.len() as u64;
+        self.unsynced = true;
         Ok(())
+    }
+
+    /// The file to sync, if entries were added since the last call.
+    ///
+    /// # Errors
+    /// As the system says, with the path.
+    pub fn unsynced(&mut self) -> io::Result<Option<File>> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(None);
+        }
+        self.entries.try_clone().map(Some).map_err(|error| disk::at(&self.directory.join("entries"), &error))
     }
 
     /// Whether the entries have outgrown the state, or a write has failed.

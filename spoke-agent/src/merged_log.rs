@@ -149,6 +149,14 @@ impl MergedLog {
         self.journal.compact(&kept::state(&self.contents, &self.feeds))
     }
 
+    /// See [`Journal::unsynced`].
+    ///
+    /// # Errors
+    /// As the system says, with the path.
+    pub fn unsynced(&mut self) -> std::io::Result<Option<std::fs::File>> {
+        self.journal.unsynced()
+    }
+
     /// The log.
     #[must_use]
     pub fn contents(&self) -> &Contents {

@@ -108,6 +108,7 @@ impl Node {
             MergedLog::open(&state.node_log(), Ownership::Node { cluster, node: node.clone() }, fresh_uid())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the node's log"));
         let log = SharedLog::new(log);
+        tasks.spawn("syncing the node's log", log.clone().keep_synced());
 
         let plane = open_plane(&setup.pins).await?;
         let translating =

@@ -100,6 +100,7 @@ impl Relay {
         let tokens = Arc::new(Tokens::open(&state.tokens())?);
         let board = Arc::new(Board::new(log.nodes().cloned()));
         let log = SharedLog::new(log);
+        tasks.spawn("syncing the relay's log", log.clone().keep_synced());
         let (flows, flow_source) = flow_queue::queue();
         let namespaces = Arc::new(Notify::new());
         let sessions = Sessions::default();

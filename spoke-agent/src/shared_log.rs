@@ -3,7 +3,7 @@
 mod intake;
 mod up;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Delta, Position},
@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 pub use intake::{FeedIntake, Hooks};
 
 use crate::merged_log::{Batch, Feed, MergedLog, Taken};
+
+/// The shortest time between two syncs of a log to disk: what one costs does not grow with what is taken.
+const SYNC: Duration = Duration::from_millis(200);
 
 /// Hears of every revision, in order, while nobody else can make one.
 pub trait Follower: Send {
@@ -77,6 +80,22 @@ impl SharedLog {
     pub async fn begun(&self) {
         let mut head = self.down.watch();
         while self.read(|log| log.contents().origin().is_none()) && head.changed().await.is_ok() {}
+    }
+
+    /// Syncs to disk what was taken, at most every [`SYNC`], for ever.
+    pub async fn keep_synced(self: Arc<Self>) {
+        let mut head = self.down.watch();
+        while head.changed().await.is_ok() {
+            let unsynced = self.inner.lock().log.unsynced();
+            let synced = tokio::task::spawn_blocking(move || match unsynced? {
+                Some(file) => file.sync_data(),
+                None => Ok(()),
+            });
+            if let Ok(Err(error)) = synced.await {
+                tracing::error!(%error, "a power cut may lose the newest entries of the log");
+            }
+            tokio::time::sleep(SYNC).await;
+        }
     }
 
     /// Why the log is not safe on disk, if it is not.

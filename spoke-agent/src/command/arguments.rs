@@ -1,4 +1,5 @@
-//! The command line. Every option can be set in the environment as well; the option wins.
+//! The command line. Every option can be set in the environment as well, and those of `run` in a file; the option wins, then
+//! the environment.
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -21,6 +22,10 @@ use crate::role::Role;
                   another agent, 4 authentication, 5 unavailable."
 )]
 pub struct Arguments {
+    /// File of settings: options of `run` without their dashes, such as `heartbeat: 5s`; by default /etc/axle/agent.yaml
+    /// if that is there.
+    #[arg(long, env = "AXLE_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

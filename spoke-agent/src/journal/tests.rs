@@ -62,6 +62,18 @@ fn after_an_entry_that_was_lost_none_is_taken_before_a_new_state() {
 }
 
 #[test]
+fn many_entries_are_one_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(directory.path()).unwrap();
+    assert!(journal.unsynced().unwrap().is_none());
+    for _ in 0..10 {
+        journal.append(b"one").unwrap();
+    }
+    journal.unsynced().unwrap().expect("the file").sync_data().unwrap();
+    assert!(journal.unsynced().unwrap().is_none());
+}
+
+#[test]
 fn a_damaged_state_takes_its_entries_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut journal, _) = Journal::open(directory.path()).unwrap();

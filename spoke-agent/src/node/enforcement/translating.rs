@@ -1,9 +1,9 @@
 //! Services in step with the log: which service addresses the kernel turns into which backends.
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use axle_core::{
     log::Change,
-    model::{Resource, Uid},
+    model::{Protocol, Resource, Uid},
     service::Services,
 };
 use ipnet::IpNet;
@@ -29,6 +29,8 @@ pub struct Translating {
     plane: Option<ServicePlane>,
     /// Why the kernel is not in step.
     broken: Option<String>,
+    /// What the kernel has no hook for.
+    untranslated: Option<String>,
     begun: bool,
 }
 
@@ -37,13 +39,14 @@ impl Translating {
     #[must_use]
     pub fn new(settings: Translation) -> Self {
         let services = Services::new(settings.cluster);
-        Self { settings, services, ranges: Vec::new(), plane: None, broken: None, begun: false }
+        Self { settings, services, ranges: Vec::new(), plane: None, broken: None, untranslated: None, begun: false }
     }
 
     /// Takes the first complete state.
     pub(super) fn begin(&mut self, objects: &[Change]) {
         self.services.apply(objects);
         self.note_ranges(objects);
+        self.note_untranslated();
         self.begun = true;
         self.mend();
     }
@@ -52,6 +55,9 @@ impl Translating {
     pub(super) fn revise(&mut self, changes: &[Change]) {
         let differ = self.services.apply(changes);
         let moved = self.note_ranges(changes);
+        if differ.keys().any(|frontend| frontend.protocol == Protocol::Sctp) {
+            self.note_untranslated();
+        }
         let Some(plane) = self.plane.as_mut().filter(|_| self.broken.is_none()) else { return self.retry() };
         let ranges = if moved { plane.set_ranges(self.ranges.clone()) } else { Ok(()) };
         if let Err(error) = ranges.and_then(|()| plane.apply(&differ)) {
@@ -74,7 +80,7 @@ impl Translating {
             (None, None) if self.begun && !unused() => {
                 Some("services are not translated on this node: it was given no cgroup (--cgroup)".into())
             }
-            (None, _) => None,
+            (None, _) => self.untranslated.clone(),
         }
     }
 
@@ -108,6 +114,18 @@ impl Translating {
         self.broken = Some(why);
     }
 
+    /// Linux asks no program of a cgroup about SCTP's `connect()`, so its callers would wait for an answer in vain.
+    fn note_untranslated(&mut self) {
+        let sctp = self.services.frontends().map(|(frontend, _)| frontend).filter(|one| one.protocol == Protocol::Sctp);
+        let named: Vec<String> = sctp.map(|one| SocketAddr::new(one.address, one.port).to_string()).collect();
+        self.untranslated = named.first().map(|first| {
+            let count = named.len();
+            format!(
+                "SCTP services are not translated ({count} addresses, such as {first}): call their backends directly"
+            )
+        });
+    }
+
     /// Notes where service addresses come from; says whether that changed.
     fn note_ranges(&mut self, changes: &[Change]) -> bool {
         let fleet = changes.iter().find_map(|change| match change {
@@ -120,5 +138,37 @@ impl Translating {
         let moved = fleet.as_ref().is_some_and(|fleet| *fleet != self.ranges);
         self.ranges = fleet.unwrap_or_else(|| self.ranges.clone());
         moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axle_core::model::{Name, PortTarget, Scope, ServiceImport, ServicePort};
+    use axle_proto::convert;
+
+    use super::*;
+
+    #[test]
+    fn services_that_no_program_can_translate_are_named() {
+        let settings = Translation { cluster: Uid([1; 16]), cgroup: None, pins: PathBuf::new() };
+        let mut translating = Translating::new(settings);
+        let mut import = |protocol| {
+            let port = ServicePort { name: String::new(), protocol, port: 9, target: PortTarget::Number(9) };
+            let import = ServiceImport {
+                namespace: Name::new("shop").unwrap(),
+                name: Name::new("db").unwrap(),
+                vips: vec!["240.0.0.1".parse().unwrap()],
+                ports: vec![port],
+                clusters: vec![],
+                conflicts: vec![],
+            };
+            let object = convert::object(Resource::ServiceImport(import), Scope::Fleet, Uid([2; 16]), 1);
+            translating.revise(&[Change::Put(object)]);
+            translating.problem()
+        };
+        assert!(
+            import(Protocol::Sctp).is_some_and(|problem| problem.contains("SCTP") && problem.contains("240.0.0.1:9"))
+        );
+        assert_eq!(import(Protocol::Tcp), None);
     }
 }
