@@ -7,3 +7,4 @@ mod packet;
 mod plans;
 mod reports;
 pub(crate) mod sandbox;
+mod vectors;

@@ -141,7 +141,7 @@ fn begin() -> Vec<Write> {
 }
 
 /// Forgets all flows: these tests are about the tables.
-fn forget(plane: &mut DataPlane) {
+pub(super) fn forget(plane: &mut DataPlane) {
     fn clear<K: aya::Pod>(flows: &mut HashMap<MapData, K, Flow>) {
         let keys: Vec<_> = flows.keys().filter_map(Result::ok).collect();
         keys.iter().for_each(|key| flows.remove(key).expect("a flow"));
