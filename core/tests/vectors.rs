@@ -1,4 +1,6 @@
 //! Policies with known outcomes, through the doors, the oracle and the compiled tables.
+#![cfg(test)]
+
 #[path = "vectors/bench.rs"]
 mod bench;
 #[path = "vectors/conformance.rs"]

@@ -1,13 +1,17 @@
 //! Policies in the words of Kubernetes: from the inventory folder of a cluster, and at the hub.
 use std::{thread, time::Duration};
 
+use anyhow::ensure;
 use axle_tests::{
     eventually::eventually,
     fleet::{PATIENCE, Settings, scenario},
 };
 use serde_json::{Value, json};
 
-use crate::pair::Pair;
+use crate::{
+    documents::{deny_from, peers, policy},
+    pair::Pair,
+};
 
 /// A NetworkPolicy of the namespace of all workloads: only `app: from` reaches `app: server`.
 fn network_policy(from: &str) -> String {
@@ -43,7 +47,7 @@ fn policies_of_the_inventory_folder() -> anyhow::Result<()> {
                 let policies = policies.as_array().into_iter().flatten();
                 let of_alpha = policies.filter(|policy| policy["cluster"] == "alpha");
                 let found: Vec<_> = of_alpha.filter_map(|policy| policy["name"].as_str()).collect();
-                anyhow::ensure!(found == names, "{found:?}");
+                ensure!(found == names, "{found:?}");
                 Ok(())
             })
         };
@@ -73,12 +77,32 @@ fn a_network_policy_at_the_hub_is_about_its_namespace() -> anyhow::Result<()> {
         fleet.hub.apply(&network_policy("other"))?;
         pair.client.is_cut_from(to)?;
         let shown = fleet.hub.axle(&["policy", "show", "shop/server"])?;
-        anyhow::ensure!(shown.contains("tier: Namespace") && shown.contains("namespace: shop"), "{shown}");
+        ensure!(shown.contains("tier: Namespace") && shown.contains("namespace: shop"), "{shown}");
         fleet.hub.apply(&shown)?;
         fleet.hub.axle(&["policy", "disable", "shop/server", "--wait"])?;
         pair.client.reaches(to)?;
         fleet.hub.axle(&["policy", "delete", "shop/server", "--wait"])?;
         pair.client.reaches(to)?;
         Ok(())
+    })
+}
+
+/// The data plane does not learn the addresses of names yet: a node says so of a policy that needs it, takes nothing of its
+/// revision, and takes the next one.
+#[test]
+fn a_policy_by_domain_name_is_refused_by_nodes() -> anyhow::Result<()> {
+    scenario(Settings::default(), |fleet| {
+        let pair = Pair::raise(fleet)?;
+        let rules = json!([{"action": "Accept", "to": [{"domainNames": ["*.example.com"]}]}]);
+        let named = policy("names", "client", None, Some(rules));
+        let cut = deny_from("cut", "server", peers("app", "client"));
+        let file = fleet.hub.file("names.yaml", &format!("{named}\n---\n{cut}"))?;
+        let outcome = fleet.hub.try_axle(&["policy", "apply", "-f", &file, "--wait"])?;
+        ensure!(outcome.code == Some(6), "apply ended with {:?}: {}{}", outcome.code, outcome.out, outcome.err);
+        ensure!(outcome.err.contains("domain-names"), "it does not say why: {}", outcome.err);
+        pair.client.reaches(pair.server.v4())?;
+        fleet.hub.axle(&["policy", "delete", "names"])?;
+        fleet.hub.apply(&deny_from("cut-again", "server", peers("app", "client")))?;
+        pair.client.is_cut_from(pair.server.v4())
     })
 }

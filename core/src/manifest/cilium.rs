@@ -226,7 +226,7 @@ impl Importer<'_> {
         });
         let (subject, description) = (subject?, description?);
         let [ingress, egress] = denies.map(|rules| rules.filter(|rules| !rules.is_empty()));
-        let denying = (ingress.is_some() || egress.is_some()).then(|| (Tier::Admin, [ingress, egress]));
+        let denying = (ingress.is_some() || egress.is_some()).then_some((Tier::Admin, [ingress, egress]));
         let mut said = [false; 2];
         let directions = [0, 1].map(|n| {
             let (allowed, denied) = (allows[n].as_ref(), ["ingressDeny", "egressDeny"][n]);
