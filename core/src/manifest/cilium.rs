@@ -2,8 +2,8 @@
 //!
 //! All of Cilium's policies are one tier in which a deny beats every allow. So what a document allows becomes a policy of
 //! the namespace tier, and what it denies one of the tier Admin, the last there: priority 1000. Of what cannot be said
-//! here, an allow is left out and a deny makes the whole document refused: the outcome is never weaker, and a [`Note`] says
-//! where it is stricter.
+//! here, an allow is left out and a deny makes the whole document refused, and a [`Note`] says so. The one thing that
+//! becomes weaker, and is noted where it does: here nothing but an Admin or Baseline rule cuts a workload off its own node.
 //!
 //! Source: Cilium's documentation of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumCIDRGroup (1.19, 1.20).
 mod cidr;
@@ -21,7 +21,7 @@ use super::{
     tree,
 };
 use crate::model::{
-    Action, ClusterSelector, Enforcement, LabelSelector, Labels, Name, Peer, Peers, Policy, Rule, Subject, Tier,
+    Action, ClusterSelector, Enforcement, LabelSelector, Labels, Name, Peer, Peers, Policy, Ports, Rule, Subject, Tier,
 };
 use cidr::Groups;
 use selector::Selected;
@@ -87,6 +87,8 @@ pub enum Effect {
     Stricter,
     /// The document was not carried over.
     Refused,
+    /// A workload reaches its own node, which the document does not allow.
+    Wider,
 }
 
 /// Carries the documents of a text over. `mesh` are the addresses of all workloads and nodes: Cilium's CIDR rules and its
@@ -236,7 +238,12 @@ impl Importer<'_> {
                 let why = "with enableDefaultDeny: false these rules are left out: they matter only where another policy isolates";
                 self.note(&at, Effect::Stricter, why);
             }
-            selects.then(|| allowed.cloned().unwrap_or_default())
+            let rules = selects.then(|| allowed.cloned().unwrap_or_default());
+            if n == 1 && rules.as_ref().is_some_and(|rules| !rules.iter().any(is_everything)) {
+                let why = "a workload reaches its own node all the same: deny it by an Admin rule about nodes if it must not";
+                self.note(at, Effect::Wider, why);
+            }
+            rules
         });
         let allowing = directions.iter().any(Option::is_some).then_some((Tier::Namespace, directions));
         let policies = [allowing, denying].into_iter().flatten();
@@ -333,6 +340,13 @@ impl Importer<'_> {
         }
         mode == Some(true)
     }
+}
+
+/// Whether a rule accepts whatever is sent, to nodes too.
+fn is_everything(rule: &Rule) -> bool {
+    let every = |peer: &Peer| matches!(peer, Peer::Networks(blocks) if blocks.iter().all(|block| block.except.is_empty() && block.cidr.prefix_len() == 0));
+    rule.ports == Ports::Any
+        && (rule.peers == Peers::Any || matches!(&rule.peers, Peers::Of(peers) if peers.iter().any(every)))
 }
 
 #[cfg(test)]

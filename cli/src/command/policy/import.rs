@@ -19,8 +19,8 @@ use crate::{
 
 const EXAMPLES: &str = "\
 The policies go to standard output, ready for the inventory folder of the cluster that they are from; what could not be
-carried over exactly is reported on standard error, and the exit code is then 6. Nothing is ever allowed that Cilium would
-not allow: what cannot be said is left out where it allows, and refuses its document where it denies.
+carried over exactly is reported on standard error, and the exit code is then 6. What cannot be said is left out where it
+allows, and refuses its document where it denies; what becomes wider is a workload's way to its own node, and is reported.
 
 Examples:
   axle policy import -f cilium.yaml --mesh 10.0.0.0/8 > policies.yaml
@@ -87,6 +87,7 @@ fn report(documents: &[Document], import: &Import) -> Result<(), Failure> {
             Effect::None => "same",
             Effect::Stricter => "stricter",
             Effect::Refused => "refused",
+            Effect::Wider => "wider",
         };
         let text = format!("{} {}: {effect}: {}", note.document, note.field, note.why);
         Fault { place: format!("{source}:{line}:{}", note.column), text }

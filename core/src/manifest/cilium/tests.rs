@@ -15,8 +15,25 @@ fn namespaced(rules: &str) -> String {
     )
 }
 
+/// What is imported, but for the note that every isolation of what is sent has.
 fn import(text: &str) -> Import {
-    import_cilium(text, &mesh()).unwrap_or_else(|faults| panic!("{text}: {faults:#?}"))
+    let mut import = import_cilium(text, &mesh()).unwrap_or_else(|faults| panic!("{text}: {faults:#?}"));
+    import.notes.retain(|note| note.effect != Effect::Wider);
+    import
+}
+
+#[test]
+fn the_own_node_is_reached_all_the_same() {
+    let wider = |rules: &str| {
+        let import = import_cilium(&namespaced(rules), &mesh()).unwrap();
+        assert!(import.notes.iter().all(|note| note.effect == Effect::Wider), "{import:#?}");
+        !import.is_exact()
+    };
+    assert!(wider("  egress: []"));
+    assert!(wider("  egress: [{toEndpoints: [{}]}]"));
+    assert!(!wider("  egress: [{toEntities: [all]}]"));
+    assert!(!wider("  egress: [{}]"));
+    assert!(!wider("  ingress: []"), "in Cilium too");
 }
 
 /// The peers and ports of the only rule of the only policy; everything is exact.
