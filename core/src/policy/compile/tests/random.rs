@@ -261,7 +261,7 @@ pub(in crate::policy) fn start() -> Rig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// The compiled tables agree with the oracle through every single write of every change, and name the same rule.
     #[test]
@@ -273,21 +273,16 @@ proptest! {
         for changes in &revisions {
             rig.apply_step_by_step(changes);
         }
-        for kind in 0..3 {
-            let fresh = rig.afresh(|changes| match kind {
-                0 => {}
-                1 => changes.reverse(),
-                _ => {
-                    let count = changes.len();
-                    order.iter().enumerate().take(count).for_each(|(at, other)| changes.swap(at, other.index(count)));
-                }
+        for is_shuffled in [false, true] {
+            let fresh = rig.afresh(|changes| {
+                let count = changes.len();
+                let swaps = order.iter().enumerate().take(if is_shuffled { count } else { 0 });
+                swaps.for_each(|(at, other)| changes.swap(at, other.index(count)));
             });
             fresh.check();
             prop_assert_eq!(fresh.compiler.digest(), rig.compiler.digest(), "the same state, another digest");
         }
         rig.check_rebuild(ROOMY);
-        for node in ["n11", "n0"] {
-            rig.check_usage_at(node);
-        }
+        rig.check_usage_at("n11");
     }
 }
