@@ -130,7 +130,8 @@ impl<'w> Case<'w> {
 
     pub(super) fn side(&self) -> Side {
         let ruling = self.ruling(false);
-        let audited = self.ruling(true);
+        let in_audit = |(_, policy): &Written<'_>| policy.enforcement == Enforcement::Audit;
+        let audited = if self.policies.iter().any(in_audit) { self.ruling(true) } else { ruling };
         Side { ruling, audit: (audited.verdict != ruling.verdict).then_some(audited) }
     }
 

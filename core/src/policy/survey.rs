@@ -141,7 +141,9 @@ impl<'w> Judge<'w> {
     fn about(&mut self, local: Workload<'w>) -> Rc<[Written<'w>]> {
         let (world, policies) = (self.survey.world, &self.policies);
         let matches = |(object, policy): &&Written<'w>| {
-            !matches!(world.subject_matches(object.key.scope, policy, &local), Match::No(_))
+            // The cheapest question first.
+            policy.subject.pods.matches(&local.endpoint.labels)
+                && !matches!(world.subject_matches(object.key.scope, policy, &local), Match::No(_))
         };
         let key = (local.cluster, &local.endpoint.namespace, &local.endpoint.labels);
         self.about.entry(key).or_insert_with(|| policies.iter().filter(matches).copied().collect()).clone()

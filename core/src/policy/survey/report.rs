@@ -83,8 +83,7 @@ impl<'w> Diff<'w> {
     /// The diff by identity.
     #[must_use]
     pub fn report(&self) -> Report<'w> {
-        type Ends<'w> = BTreeMap<Whom<'w>, u32>;
-        let mut found: BTreeMap<(Verdict, Vec<Span>, Vec<Whom<'w>>, Vec<Whom<'w>>), [Ends<'w>; 2]> = BTreeMap::new();
+        let mut found: BTreeMap<_, [BTreeMap<Whom<'w>, u32>; 2]> = BTreeMap::new();
         for gap in &self.gaps {
             let ends = [&gap.sources, &gap.destinations].map(|ends| named(ends));
             let [sources, destinations] = [0, 1].map(|at: usize| ends[at].keys().cloned().collect::<Vec<_>>());
