@@ -208,7 +208,7 @@ fn a_write_that_fails_is_a_refusal_and_the_version_before_stays_also_over_a_rest
     // After a restart the log has the new version alone; the old one stays in force until the new one is.
     let mut enforcer = stage.enforcer();
     let (before, _) = enforcer.policies.begin(vec![]);
-    assert_eq!(before, [old.clone()], "the version in force is known without the log");
+    assert_eq!(before, std::slice::from_ref(&old), "the version in force is known without the log");
     drop(enforcer);
     let enforcer = stage.begun(std::slice::from_ref(&new));
     assert_eq!(refused(&enforcer), [], "the kernel takes it now");
