@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, path::Path};
 use axle_core::{
     log::{Change, Contents, Delta, Position},
     model::{Key, Kind, Name, Uid},
+    refusal::Refusal,
     state::Endpoints,
 };
 
@@ -28,6 +29,9 @@ pub struct MergedLog {
     ownership: Ownership,
     contents: Contents,
     feeds: BTreeMap<Feed, Position>,
+    /// What of the upstream's log is not in this one; whether the newest entry on disk says something else.
+    unread: BTreeMap<Key, Refusal>,
+    unread_moved: bool,
     /// At a relay, to keep its nodes apart.
     endpoints: Endpoints,
     journal: Journal,
@@ -75,8 +79,10 @@ impl MergedLog {
             }
         };
         let known = kept.is_some();
-        let (contents, feeds) = kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new()));
-        let mut log = Self { ownership, contents, feeds, endpoints: Endpoints::default(), journal };
+        let (contents, feeds, unread) =
+            kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new(), BTreeMap::new()));
+        let endpoints = Endpoints::default();
+        let mut log = Self { ownership, contents, feeds, unread, unread_moved: false, endpoints, journal };
         if known {
             for entry in &found.entries {
                 if let Err(why) = log.replay(entry) {
@@ -95,7 +101,7 @@ impl MergedLog {
     }
 
     fn replay(&mut self, entry: &[u8]) -> Result<(), String> {
-        let (delta, feed, at) = kept::read_entry(entry)?;
+        let kept::Kept { delta, feed, at, unread } = kept::read_entry(entry)?;
         let here = self.contents.position();
         if delta.to.epoch == here.epoch && delta.to.revision > here.revision {
             let _ = self.contents.apply(&delta).map_err(|error| error.to_string())?;
@@ -107,6 +113,7 @@ impl MergedLog {
                 }
             }
             self.note(feed, at);
+            self.unread = unread.unwrap_or_else(|| std::mem::take(&mut self.unread));
         }
         Ok(())
     }
@@ -132,7 +139,8 @@ impl MergedLog {
             return taken;
         }
         let delta = Delta::next(&self.contents.position(), changes, origin);
-        let entry = kept::entry(&delta, feed, at);
+        let entry = kept::entry(&delta, feed, at, self.unread_moved.then_some(&self.unread));
+        self.unread_moved = false;
         // The delta was made from where the log stands, so it joins.
         let _ = self.contents.apply(&delta);
         if self.ownership.is_relay() {
@@ -146,7 +154,7 @@ impl MergedLog {
     }
 
     fn compact(&mut self) -> std::io::Result<()> {
-        self.journal.compact(&kept::state(&self.contents, &self.feeds))
+        self.journal.compact(&kept::state(&self.contents, &self.feeds, &self.unread))
     }
 
     /// See [`Journal::unsynced`].
@@ -173,6 +181,23 @@ impl MergedLog {
     #[must_use]
     pub fn fed(&self, feed: &Feed) -> Option<Position> {
         self.feeds.get(feed).copied()
+    }
+
+    /// What came from upstream and is not in the log: this program could not read it, or what came with it.
+    #[must_use]
+    pub fn unread(&self) -> &BTreeMap<Key, Refusal> {
+        &self.unread
+    }
+
+    /// Notes what did not get into a batch of the upstream's; it is on disk with the next revision.
+    pub fn note_unread(&mut self, batch: &Batch, refused: &[Refusal]) {
+        let before = self.unread.clone();
+        match batch {
+            Batch::Changes(changes) => changes.iter().for_each(|change| drop(self.unread.remove(change.key()))),
+            Batch::Whole(_) | Batch::Part(_) => self.unread.clear(),
+        }
+        self.unread.extend(refused.iter().map(|refusal| (refusal.key.clone(), refusal.clone())));
+        self.unread_moved |= self.unread != before;
     }
 
     /// The nodes that have ever said anything, at a relay.

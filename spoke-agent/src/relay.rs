@@ -30,7 +30,7 @@ use crate::{
     problems::Problems,
     renew::keep_renewed,
     report::keep_reporting,
-    shared_log::{FeedIntake, SharedLog, fresh_uid},
+    shared_log::{FeedIntake, Hooks as _, SharedLog, fresh_uid},
     state_directory::{Enrollment, StateDirectory},
     status::RelayStatus,
     tasks::Tasks,
@@ -140,8 +140,9 @@ impl Relay {
         let above = Above { address: hub.clone(), expect: Expect::Hub };
         let (link_sender, link) = watch::channel(LinkState::Waiting { reason: String::new() });
         let sent = Sent::default();
-        let session =
+        let mut session =
             HubSession::new(log.clone(), board.clone(), registry.clone(), sessions, sent.clone(), problems.clone());
+        log.read(|log| session.unread(log));
         let resyncs = session.resyncs();
         let parts = LinkParts {
             node: enrollment.node.to_string(),

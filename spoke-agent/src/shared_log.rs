@@ -122,6 +122,9 @@ impl SharedLog {
         let mut inner = self.inner.lock();
         let (batch, made) = make(&inner.log);
         let whole = *feed == Feed::Upstream && matches!(batch, Batch::Whole(_));
+        if *feed == Feed::Upstream {
+            inner.log.note_unread(&batch, refused);
+        }
         let taken = inner.log.take(feed, batch, place.0, place.1);
         inner.note_trouble(taken.trouble.as_ref());
         if let Some(delta) = &taken.delta {

@@ -3,12 +3,13 @@ use std::collections::BTreeMap;
 
 use axle_core::{
     log::{Change, Contents, Delta, Position},
-    model::Name,
+    model::{Key, Name},
+    refusal::Refusal,
 };
 use axle_proto::{
     convert::{
         Invalid, Wire, contents_from_wire, contents_to_wire, delta_from_wire, delta_to_wire, position_from_wire,
-        position_to_wire,
+        position_to_wire, refusal_from_wire, refusal_to_wire,
     },
     v1,
 };
@@ -22,6 +23,8 @@ struct State {
     contents: Option<v1::Contents>,
     #[prost(message, repeated, tag = "2")]
     feeds: Vec<Fed>,
+    #[prost(message, repeated, tag = "3")]
+    unread: Vec<v1::Refusal>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -30,6 +33,15 @@ struct Entry {
     delta: Option<v1::Delta>,
     #[prost(message, optional, tag = "2")]
     fed: Option<Fed>,
+    /// Absent: as before.
+    #[prost(message, optional, tag = "3")]
+    unread: Option<Refusals>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Refusals {
+    #[prost(message, repeated, tag = "1")]
+    all: Vec<v1::Refusal>,
 }
 
 /// A feed and how far it has been taken in.
@@ -77,13 +89,39 @@ fn text(invalid: Invalid) -> String {
     invalid.to_string()
 }
 
-/// A revision with the feed that it came from.
-pub(super) fn entry(delta: &Delta, feed: &Feed, at: Option<Position>) -> Vec<u8> {
-    Entry { delta: Some(delta_to_wire(delta)), fed: Some(fed(feed, at)) }.encode_to_vec()
+fn unread_to_wire(unread: &BTreeMap<Key, Refusal>) -> Vec<v1::Refusal> {
+    unread.values().map(refusal_to_wire).collect()
 }
 
-pub(super) fn read_entry(bytes: &[u8]) -> Result<(Delta, Feed, Option<Position>), String> {
-    let Entry { delta: Some(delta), fed: Some(fed) } = Entry::decode(bytes).map_err(|error| error.to_string())? else {
+fn read_unread(unread: Vec<v1::Refusal>) -> Result<BTreeMap<Key, Refusal>, String> {
+    let one = |refusal| refusal_from_wire(refusal).map(|refusal| (refusal.key.clone(), refusal));
+    unread.into_iter().map(one).collect::<Result<_, _>>().map_err(text)
+}
+
+/// A revision as it is kept.
+pub(super) struct Kept {
+    pub(super) delta: Delta,
+    /// The feed that it came from, and how far that has been taken in with it.
+    pub(super) feed: Feed,
+    pub(super) at: Option<Position>,
+    /// What of the upstream's log is not in this one, if that changed.
+    pub(super) unread: Option<BTreeMap<Key, Refusal>>,
+}
+
+/// A revision with the feed that it came from.
+pub(super) fn entry(
+    delta: &Delta,
+    feed: &Feed,
+    at: Option<Position>,
+    unread: Option<&BTreeMap<Key, Refusal>>,
+) -> Vec<u8> {
+    let unread = unread.map(|unread| Refusals { all: unread_to_wire(unread) });
+    Entry { delta: Some(delta_to_wire(delta)), fed: Some(fed(feed, at)), unread }.encode_to_vec()
+}
+
+pub(super) fn read_entry(bytes: &[u8]) -> Result<Kept, String> {
+    let entry = Entry::decode(bytes).map_err(|error| error.to_string())?;
+    let Entry { delta: Some(delta), fed: Some(fed), unread } = entry else {
         return Err("an entry without its delta or its feed".into());
     };
     let Delta { from, to, changes, origin } = delta_from_wire(delta).map_err(text)?;
@@ -93,16 +131,20 @@ pub(super) fn read_entry(bytes: &[u8]) -> Result<(Delta, Feed, Option<Position>)
     };
     let changes = changes.into_iter().map(open).collect::<Result<_, _>>()?;
     let (feed, at) = read_fed(fed)?;
-    Ok((Delta { from, to, changes, origin }, feed, at))
+    let unread = unread.map(|unread| read_unread(unread.all)).transpose()?;
+    Ok(Kept { delta: Delta { from, to, changes, origin }, feed, at, unread })
 }
 
 /// Everything.
-pub(super) fn state(contents: &Contents, feeds: &BTreeMap<Feed, Position>) -> Vec<u8> {
+pub(super) fn state(contents: &Contents, feeds: &BTreeMap<Feed, Position>, unread: &BTreeMap<Key, Refusal>) -> Vec<u8> {
     let feeds = feeds.iter().map(|(feed, at)| fed(feed, Some(*at))).collect();
-    State { contents: Some(contents_to_wire(contents)), feeds }.encode_to_vec()
+    State { contents: Some(contents_to_wire(contents)), feeds, unread: unread_to_wire(unread) }.encode_to_vec()
 }
 
-pub(super) fn read_state(bytes: &[u8]) -> Result<(Contents, BTreeMap<Feed, Position>), String> {
+/// The log, how far its feeds have been taken in, and what of the upstream's is not in it.
+pub(super) type Everything = (Contents, BTreeMap<Feed, Position>, BTreeMap<Key, Refusal>);
+
+pub(super) fn read_state(bytes: &[u8]) -> Result<Everything, String> {
     let state = State::decode(bytes).map_err(|error| error.to_string())?;
     let contents = contents_from_wire(state.contents.ok_or("it holds no log")?).map_err(text)?;
     let mut feeds = BTreeMap::new();
@@ -111,5 +153,5 @@ pub(super) fn read_state(bytes: &[u8]) -> Result<(Contents, BTreeMap<Feed, Posit
             feeds.insert(feed, at);
         }
     }
-    Ok((contents, feeds))
+    Ok((contents, feeds, read_unread(state.unread)?))
 }

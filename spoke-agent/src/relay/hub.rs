@@ -1,18 +1,15 @@
 //! What the relay hears from the hub beside the log.
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use axle_core::{model::Key, refusal::Refusal, session::Ack};
+use axle_core::session::Ack;
 use axle_proto::convert::refusal_to_wire;
 
 use super::{board::Board, host::Sessions, registry::Registry};
 use crate::{
-    merged_log::Taken,
+    merged_log::{MergedLog, Taken},
     problems::Problems,
     shared_log::{Hooks, SharedLog},
     upstream::Sent,
@@ -27,8 +24,6 @@ pub(super) struct HubSession {
     sent: Sent,
     problems: Problems,
     resyncs: Arc<AtomicU64>,
-    /// What came since the last whole copy and could not be read.
-    unread: BTreeMap<Key, Refusal>,
 }
 
 impl HubSession {
@@ -40,7 +35,7 @@ impl HubSession {
         sent: Sent,
         problems: Problems,
     ) -> Self {
-        Self { log, board, registry, sessions, sent, problems, resyncs: Arc::default(), unread: BTreeMap::new() }
+        Self { log, board, registry, sessions, sent, problems, resyncs: Arc::default() }
     }
 
     /// Complete copies that were taken.
@@ -59,14 +54,10 @@ impl Hooks for HubSession {
             self.sessions.end(node);
             self.board.removed(node);
         }
-        for change in taken.delta.iter().flat_map(|delta| &delta.changes) {
-            self.unread.remove(change.key());
-        }
     }
 
-    fn unread(&mut self, refused: &[Refusal]) {
-        self.unread.extend(refused.iter().map(|refusal| (refusal.key.clone(), refusal.clone())));
-        self.board.withhold(self.unread.values().map(refusal_to_wire).collect());
+    fn unread(&mut self, log: &MergedLog) {
+        self.board.withhold(log.unread().values().map(refusal_to_wire).collect());
     }
 
     fn acknowledged(&mut self, ack: Ack) {
@@ -74,7 +65,6 @@ impl Hooks for HubSession {
     }
 
     fn resynced(&mut self) {
-        self.unread.clear();
         self.resyncs.fetch_add(1, Ordering::Relaxed);
         tracing::info!("a complete copy of the hub's log was taken");
     }

@@ -1,5 +1,5 @@
 //! A session's received log on its way into the merged log.
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axle_core::{
     log::{Change, Delta, Position, Snapshot},
@@ -33,9 +33,9 @@ pub trait Hooks: Send + 'static {
     /// A whole copy was taken, not a resume.
     fn resynced(&mut self) {}
 
-    /// These came and are not in the log, because this program cannot read them or what came with them.
-    fn unread(&mut self, refused: &[Refusal]) {
-        let _ = refused;
+    /// What of the upstream's log is not in this one may have changed.
+    fn unread(&mut self, log: &MergedLog) {
+        let _ = log;
     }
 
     /// Why an object that came may not be taken, beside what ownership says: the code of the refusal, and the reason.
@@ -83,7 +83,9 @@ impl<H: Hooks> FeedIntake<H> {
         let at = resumable.then_some(at);
         let (taken, ()) = self.log.take_with(&self.feed, (at, origin), refused, |log| (batch(log), ()));
         self.hooks.taken(&taken);
-        self.hooks.unread(refused);
+        if self.feed == Feed::Upstream {
+            self.log.read(|log| self.hooks.unread(log));
+        }
         let claimed = taken.claimed.into_iter().map(|(key, message)| refused_as_foreign(key, message));
         taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(claimed).collect()
     }
@@ -95,21 +97,42 @@ impl<H: Hooks> FeedIntake<H> {
             && self.log.read(|log| log.ownership().is_relay())
     }
 
-    /// Takes out of a revision what it withholds.
+    /// Takes out of a revision what it withholds. Where several revisions came as one, each object knows its own.
     fn withhold(&self, changes: &mut Vec<Change>, unreadable: &[Refusal]) -> Vec<Refusal> {
         if !self.withholds(unreadable) {
             return Vec::new();
         }
-        let revision = unreadable.iter().map(|refusal| refusal.revision).max().unwrap_or_default();
         let policies = changes.extract_if(.., |change| change.key().kind == Kind::Policy);
-        let message = "its revision has policies that this version of the relay cannot read: upgrade it";
-        let refuse = |change: Change| Refusal {
-            key: change.key().clone(),
-            revision,
-            code: code::UNKNOWN_FEATURE.into(),
-            message: message.into(),
-        };
-        policies.map(refuse).collect()
+        policies.map(|change| withheld(&change, newest(unreadable))).collect()
+    }
+
+    /// Takes out of a whole copy what it withholds. What could not be read before either was its own revision's matter: what
+    /// was withheld with it stays so, and all else is taken.
+    fn withhold_whole(&self, objects: &mut Vec<Object>, unreadable: &[Refusal]) -> Vec<Refusal> {
+        if !self.withholds(unreadable) || !self.has_begun() {
+            return Vec::new();
+        }
+        self.log.read(|log| {
+            let is_known = |key: &Key, revision| log.unread().get(key).is_some_and(|known| known.revision == revision);
+            let is_news = unreadable.iter().any(|refusal| !is_known(&refusal.key, refusal.revision));
+            let keys = objects.iter().map(|object| &object.key).chain(unreadable.iter().map(|refusal| &refusal.key));
+            let listed: BTreeSet<Key> = keys.cloned().collect();
+            let stays = |object: &Object| {
+                let is_withheld = is_news || is_known(&object.key, object.revision);
+                object.key.kind == Kind::Policy && is_withheld && log.contents().get(&object.key) != Some(object)
+            };
+            let newer: Vec<Change> = objects.extract_if(.., |object| stays(object)).map(Change::Put).collect();
+            let is_gone = |object: &&Object| {
+                let is_withheld = is_news || log.unread().contains_key(&object.key);
+                object.key.kind == Kind::Policy
+                    && is_withheld
+                    && log.ownership().owner(object) == Feed::Upstream
+                    && !listed.contains(&object.key)
+            };
+            let gone = log.contents().iter().filter(is_gone);
+            let gone = gone.map(|policy| Change::Delete { key: policy.key.clone(), uid: policy.uid });
+            newer.into_iter().chain(gone).map(|change| withheld(&change, newest(unreadable))).collect()
+        })
     }
 
     /// Leaves out what may not be taken.
@@ -122,6 +145,21 @@ impl<H: Hooks> FeedIntake<H> {
                 false
             }
         });
+    }
+}
+
+/// The revision of the newest of them.
+fn newest(refused: &[Refusal]) -> u64 {
+    refused.iter().map(|refusal| refusal.revision).max().unwrap_or_default()
+}
+
+/// Refuses a policy that came with what cannot be read, at `revision` if it does not say its own.
+fn withheld(change: &Change, revision: u64) -> Refusal {
+    Refusal {
+        key: change.key().clone(),
+        revision: if let Change::Put(policy) = change { policy.revision } else { revision },
+        code: code::UNKNOWN_FEATURE.into(),
+        message: "its revision has policies that this version of the relay cannot read: upgrade it".into(),
     }
 }
 
@@ -182,16 +220,13 @@ impl<H: Hooks> Replica for FeedIntake<H> {
         let mut refused = Vec::new();
         self.sift(&mut objects, &mut refused);
         self.hooks.resynced();
-        let stays = self.withholds(&unreadable) && self.has_begun();
-        let more = self.take((at, origin), unreadable.is_empty(), &unreadable, |log| {
-            let is_policy = |object: &Object| object.key.kind == Kind::Policy;
-            if stays {
-                objects.retain(|object| !is_policy(object));
-            }
-            // What is there and could not be read stays as it was.
-            let unread = |object: &&Object| unreadable.iter().any(|refusal| refusal.key == object.key);
-            objects
-                .extend(log.contents().iter().filter(|object| unread(object) || stays && is_policy(object)).cloned());
+        let withheld = self.withhold_whole(&mut objects, &unreadable);
+        refused.extend(withheld.iter().cloned());
+        let unread = [unreadable, withheld].concat();
+        let more = self.take((at, origin), unread.is_empty(), &unread, |log| {
+            // What is there and was not read stays as it was.
+            let stays = |object: &&Object| unread.iter().any(|refusal| refusal.key == object.key);
+            objects.extend(log.contents().iter().filter(stays).cloned());
             Batch::Whole(objects)
         });
         refused.extend(more);
