@@ -65,11 +65,12 @@ impl HeldBack {
         Ok((held, damage))
     }
 
-    /// Writes it down if it changed.
-    pub(super) fn store(&mut self) -> io::Result<()> {
+    /// Writes it down if it changed, after what must be on disk `before` it.
+    pub(super) fn store(&mut self, before: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.stored == self.by_key {
             return Ok(());
         }
+        before()?;
         let one = |held: &Held| KeptOne {
             refusal: Some(refusal_to_wire(&held.refusal)),
             in_force: held.in_force.as_ref().map(envelope_to_wire),

@@ -37,13 +37,11 @@ impl InForce {
         let (journal, Found { state, entries, mut damage }) = Journal::open(directory)?;
         let mut policies = BTreeMap::new();
         let known = state.is_some();
-        for bytes in state.into_iter().chain(entries) {
-            match read(&bytes) {
-                Ok(changes) => changes.into_iter().for_each(|change| drop(apply(&mut policies, change))),
-                Err(why) => {
-                    damage.push(format!("{}: {why}; later changes are left out", directory.display()));
-                    break;
-                }
+        // One that this version cannot read says nothing about the others.
+        for change in state.into_iter().chain(entries).flat_map(|bytes| read(&bytes)) {
+            match change {
+                Ok(change) => drop(apply(&mut policies, change)),
+                Err(why) => damage.push(format!("{}: {why}; it is left out", directory.display())),
             }
         }
         let in_force = Self { journal, begun: false, waiting: Vec::new() };
@@ -53,6 +51,11 @@ impl InForce {
     /// Notes a change; [`store`](Self::store) writes it down.
     pub(super) fn note(&mut self, change: Change) {
         self.waiting.push(change);
+    }
+
+    /// Makes what was written survive a power cut.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.journal.unsynced()?.map_or(Ok(()), |entries| entries.sync_data())
     }
 
     /// Writes down what was noted. `policies` is everything, with that.
@@ -82,11 +85,16 @@ fn written(changes: &[Change]) -> Vec<u8> {
     Kept { changes: changes.iter().map(change_to_wire).collect() }.encode_to_vec()
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<Change>, String> {
-    let kept = Kept::decode(bytes).map_err(|error| error.to_string())?;
+fn read(bytes: &[u8]) -> Vec<Result<Change, String>> {
     let open = |change| match change_from_wire(change).map_err(|error| error.to_string())? {
-        Change::Put(envelope) => Envelope::open(envelope, &Wire).map(Change::Put),
+        Change::Put(envelope) => {
+            let key = envelope.key.clone();
+            Envelope::open(envelope, &Wire).map(Change::Put).map_err(|why| format!("{key}: {why}"))
+        }
         Change::Delete { key, uid } => Ok(Change::Delete { key, uid }),
     };
-    kept.changes.into_iter().map(open).collect()
+    match Kept::decode(bytes) {
+        Ok(kept) => kept.changes.into_iter().map(open).collect(),
+        Err(error) => vec![Err(error.to_string())],
+    }
 }

@@ -46,7 +46,16 @@ impl Policies {
     /// what was refused before.
     pub(super) fn begin(&mut self, policies: Vec<Object>) -> (Vec<Change>, Vec<Change>) {
         let log: BTreeMap<Key, Object> = policies.into_iter().map(|policy| (policy.key.clone(), policy)).collect();
-        let before = self.before.take().unwrap_or_else(|| {
+        let kept = self.before.take().map(|mut before| {
+            // What is known to be held back is, whatever the journal lost.
+            for (key, held) in &self.held.by_key {
+                if let (false, Some(policy)) = (before.contains_key(key), &held.in_force) {
+                    before.insert(key.clone(), policy.clone());
+                }
+            }
+            before
+        });
+        let before = kept.unwrap_or_else(|| {
             let mut before = log.clone();
             for (key, held) in &self.held.by_key {
                 before.remove(key);
@@ -210,7 +219,9 @@ impl Policies {
 
     /// Writes down what a restart must know.
     pub(super) fn store(&mut self) {
-        let stored = self.kept.store(self.in_force.values()).and_then(|()| self.held.store());
+        // What is in force must not be older than what is held back, which says what it is instead.
+        let kept = &mut self.kept;
+        let stored = kept.store(self.in_force.values()).and_then(|()| self.held.store(|| kept.sync()));
         let trouble = stored.err().map(|error| format!("a restart may forget which policies are in force: {error}"));
         if let (Some(trouble), None) = (&trouble, &self.trouble) {
             tracing::error!(%trouble, "policies cannot be kept on disk");
@@ -236,3 +247,6 @@ fn change(key: &Key, new: Option<&Object>, old: Option<&Object>) -> Option<Chang
 fn is_unreadable(refusal: &Refusal) -> bool {
     refusal.code == code::UNKNOWN_FEATURE || refusal.code == code::INVALID_OBJECT
 }
+
+#[cfg(test)]
+mod tests;
