@@ -2,7 +2,7 @@
 use std::time::{Duration, SystemTime};
 
 use axle_hub::auth::Role;
-use axle_proto::v1::{ListTokensRequest, ObserveRequest, RotateAuthorityRequest, admin_client::AdminClient};
+use axle_proto::v1::{ListTokensRequest, ObserveRequest, RevokeTokenRequest, RotateAuthorityRequest, admin_client::AdminClient};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Code, Request};
@@ -102,6 +102,24 @@ async fn what_a_token_opened_ends_when_it_is_revoked() {
     };
     timeout(BOUND, ended).await.expect("they end");
     assert!(others.next().await.is_some(), "others go on");
+}
+
+#[tokio::test]
+async fn whoever_revokes_the_token_that_they_bear_is_answered() {
+    let hub = Hub::with_fleet().await;
+    let id = async |subject: &str| {
+        let all = hub.running.parts.tokens.list().await.unwrap();
+        all.into_iter().find(|token| token.subject == subject).unwrap().id
+    };
+    let (alice, bob) = (hub.issue("alice", Role::Admin).await, hub.issue("bob", Role::Admin).await);
+    let mut admin = AdminClient::new(channel(&hub).await);
+    let request = RevokeTokenRequest { id: id("alice").await, request_id: String::new() };
+    assert!(admin.revoke_token(bearing(request, &alice)).await.unwrap().into_inner().revision > 0);
+    let refused = admin.list_tokens(bearing(ListTokensRequest {}, &alice)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let path = format!("/api/v1/tokens/{}", id("bob").await);
+    assert!(hub.client(&bob).ask("DELETE", &path, &[], b"").await.json()["revision"].as_u64().unwrap() > 0);
+    assert_eq!(hub.client(&bob).get("/api/v1/tokens").await.status, 401);
 }
 
 #[tokio::test]
