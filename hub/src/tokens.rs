@@ -1,6 +1,5 @@
 //! People's tokens: made, listed and revoked, by whichever hub.
 use std::{
-    collections::HashSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -139,8 +138,7 @@ impl Tokens {
 
     async fn refresh(&self) -> Result<(), StoreError> {
         let tokens = self.store.person_tokens().await?;
-        let revoked = tokens.into_iter().filter(|token| token.revoked_ms > 0).map(|token| token.id);
-        self.revoked.replace(revoked.collect::<HashSet<_>>());
+        self.revoked.add(tokens.into_iter().filter(|token| token.revoked_ms > 0).map(|token| token.id));
         Ok(())
     }
 }

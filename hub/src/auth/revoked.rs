@@ -8,14 +8,16 @@ use tokio::sync::watch;
 pub struct Revoked(watch::Sender<Arc<HashSet<String>>>);
 
 impl Revoked {
-    /// These are revoked, and no others.
-    pub fn replace(&self, ids: HashSet<String>) {
+    /// These are revoked too. What is revoked stays so, whatever the store is read to say: a look at it that began
+    /// before a revocation may end after it.
+    pub fn add(&self, ids: impl IntoIterator<Item = String>) {
+        let ids: HashSet<String> = ids.into_iter().collect();
         self.0.send_if_modified(|there| {
-            let changes = **there != ids;
-            if changes {
-                *there = Arc::new(ids);
+            let news = !ids.is_subset(there);
+            if news {
+                Arc::make_mut(there).extend(ids);
             }
-            changes
+            news
         });
     }
 
@@ -30,5 +32,18 @@ impl Revoked {
         let mut changes = self.0.subscribe();
         // The sender lives as long as this.
         let _ = changes.wait_for(|ids| ids.contains(id)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_revocation_does_not_undo_it() {
+        let revoked = Revoked::default();
+        revoked.add(["a".to_owned()]);
+        revoked.add([]);
+        assert!(revoked.has("a") && !revoked.has("b"));
     }
 }
