@@ -42,6 +42,11 @@ impl Operations {
         let step = step(&request.step)?;
         let bundle = self.authorities.bundle();
         if step != bundle.next_step() {
+            // Whoever lost the answer asks for a step that is done.
+            let answered = self.store.answered(&caller.actor(), &request.request_id).await?;
+            if answered.is_some_and(|answered| answered.action.starts_with(&format!("ca {step}"))) {
+                return Ok(self.authority());
+            }
             return Err(not_next(&bundle));
         }
         if step == Step::Retire && !request.force && !self.authorities.all_present_renewed() {

@@ -157,7 +157,13 @@ async fn the_root_is_shown_to_all_and_exchanged_by_admins() {
         assert_eq!(refused.status, status, "{wrong}: {refused:?}");
         assert!(code == "invalid" || refused.problem() == code, "{refused:?}");
     }
-    let prepared = admin.post("/api/v1/authority", &step).await.json();
+    let prepare = async || {
+        let headers = ["content-type: application/json", "idempotency-key: 1"];
+        admin.ask("POST", "/api/v1/authority", &headers, step.to_string().as_bytes()).await.json()
+    };
+    let prepared = prepare().await;
+    assert_eq!(prepare().await, prepared, "a repeated request is answered");
+    assert_eq!(admin.post("/api/v1/authority", &step).await.problem(), "not_the_next_step");
     let states: Vec<&Value> = prepared["roots"].as_array().unwrap().iter().map(|root| &root["state"]).collect();
     assert_eq!((&prepared["stage"], states), (&json!("prepared"), vec![&json!("signing"), &json!("next")]));
     assert!(!prepared.to_string().contains("PRIVATE KEY"));
