@@ -9,6 +9,7 @@ mod table;
 use std::{fmt, time::SystemTime};
 
 pub use gate::{Denied, Gate, guard};
+pub(crate) use jwt::{END_OF_TIME, is_token_id};
 pub use jwt::{Issued, Keys, NotAKey};
 pub use origin::{Names, own_pages};
 pub use revoked::Revoked;

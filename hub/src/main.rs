@@ -43,7 +43,7 @@ enum Command {
         /// The file
         file: PathBuf,
     },
-    /// Fill an empty database from a backup; a new epoch begins
+    /// Fill an empty database from a backup; a new epoch begins, and persons need new tokens
     Restore {
         /// The file
         file: PathBuf,

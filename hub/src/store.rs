@@ -200,7 +200,7 @@ pub trait Store: std::fmt::Debug + Send + Sync + 'static {
     /// Puts `to` in the place of a secret that still is `from`. False: it is something else by now; nothing was written.
     async fn exchange_secret(&self, name: &str, from: &str, to: &str) -> Result<bool, StoreError>;
 
-    /// Notes a person's token that was made, and forgets those that are over.
+    /// Notes a person's token unless one of its id is noted, and forgets those that are over.
     async fn add_person_token(&self, token: &PersonToken) -> Result<(), StoreError>;
 
     /// Every person's token that is noted, the oldest first.

@@ -8,7 +8,7 @@ use axle_core::state::Command;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    auth::{Issued, Keys, NotAKey, Revoked, Role},
+    auth::{END_OF_TIME, Issued, Keys, NotAKey, Revoked, Role},
     clock::milliseconds,
     store::{PersonToken, Store, StoreError},
     writer::{WriteError, Writer},
@@ -113,12 +113,26 @@ impl Tokens {
         Ok(self.store.person_tokens().await?.into_iter().filter(|token| token.expires_ms > now).collect())
     }
 
-    /// Revokes the token of this id: here at once, at other hubs within a second. False: it was so already.
+    /// Has the token of this id revoked by `actor`: here at once, at other hubs within a second. One that is in no list is
+    /// noted for ever, since nobody knows how long it holds. False: it was so already.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
-        let done = self.store.revoke_person_token(id, milliseconds(SystemTime::now())).await?;
+    pub async fn revoke(&self, id: &str, actor: &str) -> Result<bool, StoreError> {
+        let now = milliseconds(SystemTime::now());
+        if self.store.person_tokens().await?.iter().all(|token| token.id != id) {
+            let unlisted = PersonToken {
+                id: id.into(),
+                subject: String::new(),
+                role: String::new(),
+                issued_ms: now,
+                expires_ms: END_OF_TIME * 1000,
+                creator: actor.into(),
+                revoked_ms: 0,
+            };
+            self.store.add_person_token(&unlisted).await?;
+        }
+        let done = self.store.revoke_person_token(id, now).await?;
         self.refresh().await?;
         Ok(done)
     }

@@ -29,7 +29,7 @@ pub(crate) enum Command {
     List,
     /// Revoke a person's token for good; what it opened ends.
     Revoke {
-        /// Its id, as listed.
+        /// Its id, as listed; of one that is in no list its claim `jti`, or without that the SHA-256 of its text in hex.
         id: String,
     },
 }

@@ -13,8 +13,8 @@ use axle_transport::{
 use super::Parts;
 use crate::{auth::Role, config::Config};
 
-/// Writes the context at the first start, and again when the file knows nothing of this hub: after the file was lost,
-/// or for another user. A token is made only then.
+/// Writes the context at the first start, and again when the file knows nothing of this hub or its token is of no use: after
+/// the file was lost or the hub restored, or for another user. A token is made only then.
 pub(super) async fn leave(config: &Config, parts: &Parts, tls: SocketAddr, first_start: bool) -> anyhow::Result<()> {
     let path = match &config.context_file {
         Some(off) if off.as_os_str() == "off" => return Ok(()),
@@ -31,7 +31,8 @@ pub(super) async fn leave(config: &Config, parts: &Parts, tls: SocketAddr, first
     let address = if tls.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), tls.port()) } else { tls };
     let hub = format!("https://{address}");
     let roots: Vec<String> = parts.authorities.bundle().roots().iter().map(certificate_pem).collect();
-    if !first_start && knows(&path, &hub, &roots) {
+    let usable = |token: &str| parts.tokens.keys().verify(token).is_ok();
+    if !first_start && knows(&path, &hub, &roots, usable) {
         return Ok(());
     }
     let mut file = ContextFile::load(&path)?;
@@ -43,7 +44,9 @@ pub(super) async fn leave(config: &Config, parts: &Parts, tls: SocketAddr, first
 }
 
 /// Whether a context of the file leads here: it trusts one of the roots, of which `axle` learns the others.
-fn knows(path: &Path, hub: &str, roots: &[String]) -> bool {
-    let here = |context: &Context| context.hub == hub && roots.iter().any(|root| context.ca.contains(root));
+fn knows(path: &Path, hub: &str, roots: &[String], usable: impl Fn(&str) -> bool) -> bool {
+    let here = |context: &Context| {
+        context.hub == hub && roots.iter().any(|root| context.ca.contains(root)) && usable(&context.token)
+    };
     ContextFile::load(path).is_ok_and(|file| file.contexts.iter().any(here))
 }

@@ -27,7 +27,7 @@ const MAX_TOKEN: usize = 4096;
 /// How far two clocks may differ, in seconds.
 const LEEWAY: u64 = 10;
 /// Later times are this one, in seconds since 1970: the year 9999.
-const END_OF_TIME: u64 = 253_402_300_799;
+pub(crate) const END_OF_TIME: u64 = 253_402_300_799;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -137,6 +137,11 @@ impl Keys {
             SystemTime::UNIX_EPOCH + Duration::from_secs(claims.exp.saturating_add(LEEWAY + 1).min(END_OF_TIME));
         Ok(Caller { subject: claims.sub, role: claims.role, token: id, until })
     }
+}
+
+/// Whether a token can have this id: the claim `jti` that we make, or for a token without one its SHA-256.
+pub(crate) fn is_token_id(id: &str) -> bool {
+    matches!(id.len(), 32 | 64) && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn hex(bytes: &[u8]) -> String {

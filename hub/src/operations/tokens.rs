@@ -7,7 +7,11 @@ use axle_proto::v1::{
 };
 
 use super::{Operations, Problem, Violation, page};
-use crate::{auth::Caller, enroll::MAX_TOKEN_LIFETIME, store::PersonToken};
+use crate::{
+    auth::{Caller, is_token_id},
+    enroll::MAX_TOKEN_LIFETIME,
+    store::PersonToken,
+};
 
 /// How long a token may be used, in seconds, where nothing else is asked.
 const DEFAULT_TTL: u64 = 600;
@@ -51,22 +55,24 @@ impl Operations {
         Ok(ListTokensResponse { tokens: self.tokens.list().await?.into_iter().map(view).collect() })
     }
 
-    /// Revokes a person's token for good.
+    /// Revokes a person's token for good, also one that is in no list: whoever verifies it may know it all the same.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// It is no id of a token.
     pub async fn revoke_token(&self, caller: &Caller, request: RevokeTokenRequest) -> Result<WriteResult, Problem> {
         let listed = self.tokens.list().await?;
-        let Some(token) = listed.into_iter().find(|token| token.id == request.id) else {
-            let shown: String = request.id.chars().take(80).flat_map(char::escape_default).collect();
-            return Err(Problem::not_found("token", &shown, "see axle token list"));
+        let id = request.id;
+        let action = match listed.into_iter().find(|token| token.id == id) {
+            Some(token) if token.revoked_ms > 0 => return Ok(WriteResult::default()),
+            Some(token) => format!("token revoke {id} of {}", token.subject),
+            None if is_token_id(&id) => format!("token revoke {id}"),
+            None => {
+                let shown: String = id.chars().take(80).flat_map(char::escape_default).collect();
+                return Err(Problem::not_found("token", &shown, "see axle token list"));
+            }
         };
-        if token.revoked_ms > 0 {
-            return Ok(WriteResult::default());
-        }
-        let action = format!("token revoke {} of {}", token.id, token.subject);
         let revision = self.write(caller, request.request_id, Command::Note { action }).await?;
-        self.tokens.revoke(&token.id).await?;
+        self.tokens.revoke(&id, &caller.actor()).await?;
         Ok(WriteResult { revision, ..WriteResult::default() })
     }
 }

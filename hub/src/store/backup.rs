@@ -92,7 +92,7 @@ pub async fn backup(store: &dyn Store, file: &Path) -> Result<(), StoreError> {
 }
 
 /// Fills the empty database at `url` from a backup, and begins a new epoch there, which is returned: whoever followed the old one takes a
-/// snapshot, also if it is ahead of the backup.
+/// snapshot, also if it is ahead of the backup. Persons need new tokens.
 ///
 /// # Errors
 /// When the file is not a backup, or the database is not empty.
@@ -115,6 +115,7 @@ pub async fn restore(file: &Path, url: &str) -> Result<Epoch, StoreError> {
     if !from.begin_epoch(Some(position), epoch).await? {
         return Err(StoreError::Corrupt("the backup changed while it was read".into()));
     }
+    forget_persons(&from.pool).await?;
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = Path::new(path);
         if path.exists() {
@@ -131,6 +132,15 @@ pub async fn restore(file: &Path, url: &str) -> Result<Epoch, StoreError> {
     let copied = into_postgres(&from.pool, &to.pool).await;
     from.close().await;
     copied.map(|()| epoch)
+}
+
+/// The backup does not know which tokens of persons were revoked after it. So none of them counts any more: the next hub
+/// makes a new key.
+async fn forget_persons(pool: &SqlitePool) -> Result<(), StoreError> {
+    for sql in ["DELETE FROM secrets WHERE name = 'jwt'", "DELETE FROM person_tokens"] {
+        sqlx::query(sql).execute(pool).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn from_postgres(pool: &PgPool, file: &Path) -> Result<(), StoreError> {

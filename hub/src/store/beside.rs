@@ -39,7 +39,7 @@ macro_rules! beside {
             ) -> Result<(), StoreError> {
                 let over = signed(token.issued_ms.saturating_sub(KEPT_MS));
                 sqlx::query("DELETE FROM person_tokens WHERE expires_ms < $1").bind(over).execute(pool).await?;
-                sqlx::query("INSERT INTO person_tokens VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                sqlx::query("INSERT INTO person_tokens VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING")
                     .bind(&token.id)
                     .bind(&token.subject)
                     .bind(&token.role)

@@ -2,7 +2,9 @@
 use std::time::{Duration, SystemTime};
 
 use axle_hub::auth::Role;
-use axle_proto::v1::{ListTokensRequest, ObserveRequest, RevokeTokenRequest, RotateAuthorityRequest, admin_client::AdminClient};
+use axle_proto::v1::{
+    ListTokensRequest, ObserveRequest, RevokeTokenRequest, RotateAuthorityRequest, admin_client::AdminClient,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tonic::{Code, Request};
@@ -94,7 +96,7 @@ async fn what_a_token_opened_ends_when_it_is_revoked() {
 
     let tokens = &hub.running.parts.tokens;
     let id = tokens.list().await.unwrap().into_iter().find(|token| token.subject == "alice").unwrap().id;
-    assert!(tokens.revoke(&id).await.unwrap());
+    assert!(tokens.revoke(&id, "user:root").await.unwrap());
     let ended = async {
         while status.next().await.is_some() {}
         assert_eq!(flows.next().await, None);
@@ -120,6 +122,21 @@ async fn whoever_revokes_the_token_that_they_bear_is_answered() {
     let path = format!("/api/v1/tokens/{}", id("bob").await);
     assert!(hub.client(&bob).ask("DELETE", &path, &[], b"").await.json()["revision"].as_u64().unwrap() > 0);
     assert_eq!(hub.client(&bob).get("/api/v1/tokens").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_in_no_list_is_revoked_all_the_same() {
+    let hub = Hub::with_fleet().await;
+    let root = hub.client(&hub.issue("root", Role::Admin).await);
+    // Signed by our key and noted nowhere, as those from before there was a list.
+    let hour = Duration::from_secs(3600);
+    let unlisted = hub.running.parts.tokens.keys().issue("alice", Role::Viewer, SystemTime::now(), hour).unwrap();
+    let alice = hub.client(&unlisted.token);
+    assert_eq!(alice.get("/api/v1/clusters").await.status, 200);
+    let path = format!("/api/v1/tokens/{}", unlisted.id);
+    assert!(root.ask("DELETE", &path, &[], b"").await.json()["revision"].as_u64().unwrap() > 0);
+    assert_eq!(alice.get("/api/v1/clusters").await.status, 401);
+    assert_eq!(root.ask("DELETE", &path, &[], b"").await.json()["revision"], 0, "nothing to do");
 }
 
 #[tokio::test]

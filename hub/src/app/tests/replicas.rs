@@ -30,7 +30,7 @@ async fn two_hubs_are_one_control_plane() {
     let opens = |hub: &Hub| hub.running.parts.gate.check(need, &headers, &http::Extensions::new()).is_ok();
     assert!(opens(&one) && opens(&two));
     let listed = two.running.parts.tokens.list().await.unwrap();
-    assert!(tokens.revoke(&listed[0].id).await.unwrap());
+    assert!(tokens.revoke(&listed[0].id, "user:test").await.unwrap());
     assert!(!opens(&one), "at once");
     eventually("the other hears of it", || !opens(&two)).await;
     // Removed at one, cut off by the other.
