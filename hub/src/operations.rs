@@ -45,6 +45,7 @@ use crate::{
 };
 use mirror::Mirror;
 use page::{Page, Place};
+use preview::Turns;
 
 /// The largest id of a request, in bytes.
 const MAX_REQUEST_ID: usize = 128;
@@ -88,6 +89,7 @@ pub struct Operations {
     advertised: String,
     stopping: CancellationToken,
     mirror: Arc<Mirror>,
+    previews: Turns,
 }
 
 impl Operations {
@@ -110,6 +112,7 @@ impl Operations {
             advertised,
             stopping,
             mirror,
+            previews: Turns::default(),
         })
     }
 

@@ -6,22 +6,28 @@ use axle_core::{
     state::Command,
 };
 use axle_proto::v1::{PolicyHistoryRequest, PolicyHistoryResponse, PolicyRevision, RollbackPolicyRequest, WriteResult};
+use prost::Message as _;
 
 use super::{Operations, Problem, Violation, page, policies::title};
 use crate::auth::Caller;
 
 /// Records read at once.
 const PAGE: u32 = 200;
+/// About how large an answer is at most: clients of gRPC take 4 MiB.
+const PAGE_BYTES: usize = 2 << 20;
+/// Pairs of lines that are compared to tell what differs between two versions.
+const MOST_PAIRS: usize = 1 << 20;
 
 /// One version of a policy: what it was from a revision on.
 struct Version {
+    /// Without its changes: there may be many of other policies.
     record: Record,
     /// `None`: deleted.
     policy: Option<Policy>,
 }
 
 impl Operations {
-    /// The versions of a policy of the fleet, newest first.
+    /// The versions of a policy of the fleet, newest first: fewer than the limit where they are large.
     ///
     /// # Errors
     /// There never was one of that name; the store does not answer.
@@ -32,30 +38,10 @@ impl Operations {
         if !violations.is_empty() {
             return Err(Problem::invalid(violations));
         }
+        let turn = self.previews.next().await?;
         // One more, to say what the last one changed.
         let versions = self.versions(&key, limit + 1).await?;
-        let text = |version: Option<&Version>| {
-            version.and_then(|version| version.policy.as_ref()).and_then(print_policy).unwrap_or_default()
-        };
-        let revisions = versions.iter().enumerate().take(limit).map(|(at, version)| {
-            let (before, now) = (text(versions.get(at + 1)), text(Some(version)));
-            let was = versions.get(at + 1).is_some_and(|version| version.policy.is_some());
-            PolicyRevision {
-                revision: version.record.revision,
-                time_ms: version.record.time_ms,
-                actor: version.record.actor.clone(),
-                action: version.record.action.clone(),
-                change: match (&version.policy, was) {
-                    (None, _) => "deleted",
-                    (Some(_), true) => "changed",
-                    (Some(_), false) => "created",
-                }
-                .into(),
-                diff: lines(&before, &now),
-                document: now,
-            }
-        });
-        Ok(PolicyHistoryResponse { revisions: revisions.collect() })
+        turn.apart(move || Ok(PolicyHistoryResponse { revisions: told(&versions, limit) })).await
     }
 
     /// Brings a version of a policy back, as a new revision that is checked as any other.
@@ -117,6 +103,39 @@ impl Operations {
     }
 }
 
+/// Versions as they are shown, each against the one behind it; the last is there for that only if there are more than
+/// `limit`.
+fn told(versions: &[Version], limit: usize) -> Vec<PolicyRevision> {
+    let text = |version: Option<&Version>| {
+        version.and_then(|version| version.policy.as_ref()).and_then(print_policy).unwrap_or_default()
+    };
+    let revision = |(at, version): (usize, &Version)| {
+        let (before, now) = (text(versions.get(at + 1)), text(Some(version)));
+        let was = versions.get(at + 1).is_some_and(|version| version.policy.is_some());
+        PolicyRevision {
+            revision: version.record.revision,
+            time_ms: version.record.time_ms,
+            actor: version.record.actor.clone(),
+            action: version.record.action.clone(),
+            change: match (&version.policy, was) {
+                (None, _) => "deleted",
+                (Some(_), true) => "changed",
+                (Some(_), false) => "created",
+            }
+            .into(),
+            diff: lines(&before, &now),
+            document: now,
+        }
+    };
+    let mut room = PAGE_BYTES;
+    let fits = |revision: &PolicyRevision| {
+        let fits = room > 0;
+        room = room.saturating_sub(revision.encoded_len());
+        fits
+    };
+    versions.iter().enumerate().take(limit).map(revision).take_while(fits).collect()
+}
+
 /// The key of a policy of the fleet, by its title.
 fn fleet_key(text: &str) -> Result<Key, Problem> {
     let (namespace, name) = title("name", text)?;
@@ -134,12 +153,22 @@ fn version(record: Record, key: &Key) -> Option<Version> {
         },
         Change::Delete { .. } => None,
     };
-    Some(Version { record, policy })
+    Some(Version { record: Record { changes: Vec::new(), ..record }, policy })
 }
 
-/// The lines of two texts that differ, `-` of the first and `+` of the second, in order: the fewest that do.
+/// The lines of two texts that differ, `-` of the first and `+` of the second, in order: the fewest that do, or where there
+/// are too many to look for those, all between the first and the last that do.
 fn lines(before: &str, after: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let (mut old, mut new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(was, is)| was == is).count();
+    (old, new) = (old.split_off(same), new.split_off(same));
+    let same = old.iter().rev().zip(new.iter().rev()).take_while(|(was, is)| was == is).count();
+    old.truncate(old.len() - same);
+    new.truncate(new.len() - same);
+    if old.len().saturating_mul(new.len()) > MOST_PAIRS {
+        let marked = |mark| move |line: &&str| format!("{mark} {line}\n");
+        return old.iter().map(marked('-')).chain(new.iter().map(marked('+'))).collect();
+    }
     // The longest common rest of each pair of rests.
     let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
@@ -185,5 +214,18 @@ mod tests {
         assert_eq!(lines("", "a\n"), "+ a\n");
         assert_eq!(lines("a\n", ""), "- a\n");
         assert_eq!(lines("a\n", "a\n"), "");
+    }
+
+    #[test]
+    fn where_too_many_lines_differ_all_of_them_are_shown() {
+        let text = |of: &str| {
+            let line = |n: usize| if n == 1_000 { "middle\n".to_owned() } else { format!("{of} {n}\n") };
+            let middle: String = (0..2_000).map(line).collect();
+            format!("same\n{middle}same\n")
+        };
+        let differing = lines(&text("old"), &text("new"));
+        assert_eq!(differing.lines().count(), 4_000);
+        assert!(differing.starts_with("- old 0\n") && differing.ends_with("+ new 1999\n"));
+        assert!(differing.contains("- middle\n") && differing.contains("+ middle\n"));
     }
 }
