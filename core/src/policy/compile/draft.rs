@@ -21,6 +21,9 @@ pub(super) struct Deeds {
     pub(super) slot_blocks: Vec<(Slot, u8, Block)>,
 }
 
+/// A slot in force with new rows: its block, its row for what it knows nothing of, the rows, the slot.
+type Told = (Block, Row, Vec<(Class, Row)>, Slot);
+
 /// Rows, blocks and slots to come.
 pub(super) struct Draft<'d> {
     image: &'d Image,
@@ -165,32 +168,34 @@ impl<'d> Draft<'d> {
         fit: &mut Fit,
     ) -> Result<(), Shortage> {
         // The slots of one block that agree on the new cells.
-        let mut told: Vec<_> = told
+        let mut told: Vec<Told> = told
             .into_iter()
             .map(|(slot, rows)| (self.image.slot(slot)[usize::from(index)], self.image.base(slot), rows, slot))
             .collect();
         told.sort_unstable();
+        let mut variants: Vec<&[Told]> = Vec::new();
+        // A block that changes is nobody else's: so all that do are known before one is looked up.
         for users in told.chunk_by(|a, b| a.0 == b.0) {
             let block = users[0].0;
-            let is_constant = block <= BLOCK_ACCEPT;
-            let mut variants: Vec<_> = users.chunk_by(|a, b| (a.1, &a.2) == (b.1, &b.2)).collect();
-            variants.sort_by_key(|variant| std::cmp::Reverse(variant.len()));
-            if !is_constant && self.image.block(block).users() == users.len() {
-                self.set_cells(block, &variants.remove(0)[0].2);
+            let first = variants.len();
+            variants.extend(users.chunk_by(|a, b| (a.1, &a.2) == (b.1, &b.2)));
+            variants[first..].sort_by_key(|variant| std::cmp::Reverse(variant.len()));
+            if block > BLOCK_ACCEPT && self.image.block(block).users() == users.len() {
+                self.set_cells(block, &variants.remove(first)[0].2);
             }
-            for variant in variants {
-                let (_, base, rows, _) = &variant[0];
-                let mut cells = self.image.block(block).cells.clone();
-                if is_constant {
-                    let first = u32::from(index) * BLOCK_CLASSES;
-                    let unused = (first..).zip(cells.iter_mut()).filter(|(class, _)| !alive(*class));
-                    unused.for_each(|(_, cell)| *cell = *base);
-                }
-                rows.iter().for_each(|(class, row)| cells[(class % BLOCK_CLASSES) as usize] = *row);
-                let hash = cells_hash(&cells);
-                let own = self.block(NewBlock { index, base: *base, cells, hash }, fit)?;
-                variant.iter().filter(|_| own != block).for_each(|user| self.set_slot_block(user.3, index, own));
+        }
+        for variant in variants {
+            let (block, base, rows, _) = &variant[0];
+            let mut cells = self.image.block(*block).cells.clone();
+            if *block <= BLOCK_ACCEPT {
+                let first = u32::from(index) * BLOCK_CLASSES;
+                let unused = (first..).zip(cells.iter_mut()).filter(|(class, _)| !alive(*class));
+                unused.for_each(|(_, cell)| *cell = *base);
             }
+            rows.iter().for_each(|(class, row)| cells[(class % BLOCK_CLASSES) as usize] = *row);
+            let hash = cells_hash(&cells);
+            let own = self.block(NewBlock { index, base: *base, cells, hash }, fit)?;
+            variant.iter().filter(|_| own != *block).for_each(|user| self.set_slot_block(user.3, index, own));
         }
         Ok(())
     }

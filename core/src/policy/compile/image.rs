@@ -317,17 +317,17 @@ impl Image {
 
     /// Carries a draft out.
     pub(super) fn carry_out(&mut self, deeds: Deeds) {
-        let new_rows: Vec<_> = deeds.rows.iter().map(|(row, _)| *row).collect();
+        // A row that is to be used again must not go in between.
+        let named = deeds.cells.iter().map(|(.., row)| *row).chain(deeds.slots.iter().map(|(_, base)| *base));
+        let rows: Vec<_> = deeds.rows.iter().map(|(row, _)| *row).chain(named).collect();
         deeds.rows.into_iter().for_each(|(row, bits)| self.set_row(row, bits));
+        rows.iter().for_each(|row| self.need_row(*row, 1));
         deeds.blocks.into_iter().for_each(|(block, new)| self.set_block(block, new));
         deeds.cells.into_iter().for_each(|(block, at, row)| self.set_cell(block, at, row));
         deeds.slots.into_iter().for_each(|(slot, base)| self.take_slot(slot, base));
         deeds.slot_blocks.into_iter().for_each(|(slot, index, block)| self.set_slot_block(slot, index, block));
         // A row that a block was meant for which did not fit is nobody's.
-        for row in new_rows {
-            self.need_row(row, 1);
-            self.free_row(row, 1);
-        }
+        rows.into_iter().for_each(|row| self.free_row(row, 1));
     }
 
     /// Frees a slot, which leads nowhere from now on.

@@ -202,3 +202,29 @@ fn what_comes_and_goes_leaves_nothing_behind() {
     }
     assert_eq!(rig.compiler.locals().map(|local| local.endpoint).collect::<Vec<_>>(), [uid(10), uid(11)]);
 }
+
+/// A block that others are led to must not be changed for those that were there.
+#[test]
+fn a_block_that_is_due_to_change_is_nobody_elses() {
+    let mut rig = Rig::new(ROOMY);
+    rig.peers = ["10.1.0.20", "10.1.0.21", "10.1.0.22", "8.8.8.8"].map(|text| text.parse().unwrap()).to_vec();
+    rig.count(&[fleet(), cluster(0, Action::Accept), cluster(1, Action::Accept)]);
+    rig.count(&[namespace(0, "a", "p"), namespace(1, "a", "p")]);
+    let x = put_endpoint(21, 1, remote(21, "x"));
+    rig.count(&[put_endpoint(20, 1, remote(20, "mon")), x.clone()]);
+    let callers: [&[&str]; 4] = [&["mon", "x"], &["mon", "x", "z"], &["mon", "x", "z", "w"], &["mon", "z"]];
+    for (number, callers) in (0u8..).zip(callers) {
+        let app = format!("s{number}");
+        let address = format!("10.0.0.{}", number + 1);
+        let mut policy = allow(&app, &app, "nobody", 80);
+        policy.ingress = Some(callers.iter().map(|caller| rule(Action::Accept, pods(caller), 80)).collect());
+        rig.count(&[
+            put_endpoint(10 + number, 0, endpoint(number, 0, "n0", &app, &[&address])),
+            put_policy(Scope::Fleet, 50 + number, 1, policy),
+        ]);
+    }
+    // The number of x means nothing any more to those that knew x, and nothing special to the last.
+    rig.count(&[delete(&x)]);
+    rig.count(&[put_endpoint(22, 1, remote(22, "z"))]);
+    rig.check_rebuild(ROOMY);
+}
