@@ -321,10 +321,13 @@ impl Importer<'_> {
 
     fn rule(&mut self, at: &At<'_>, side: &'static str) -> Option<Rule> {
         let map = at.map(self.faults)?;
-        let peers = self.peers(&map, side);
-        let ports = self.ports(&map);
+        let (peers, ports) = (self.peers(&map, side), self.ports(&map));
         let authentication = map.optional("authentication").map(|at| self.authentication(&at));
         map.finish(self.faults);
+        // A rule that says neither who nor which ports is about nothing: `[{}]` only isolates.
+        if peers == Some(Peers::Any) && ports == Some(Ports::Any) {
+            return None;
+        }
         let action = if self.denies { Action::Deny } else { Action::Accept };
         (authentication != Some(false)).then_some(Rule { name: String::new(), action, peers: peers?, ports: ports? })
     }

@@ -14,7 +14,8 @@ use crate::model::{ClusterSelector, DomainName, LabelSelector, Name, Peer, Peers
 pub(super) const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 impl Importer<'_> {
-    /// The peers of a rule; `None` if nothing of them can be said here. Without any field for them, everything.
+    /// The peers of a rule; `None` if nothing of them can be said here. Without any field for them,
+    /// whoever the rule's ports are about.
     pub(super) fn peers(&mut self, map: &Map<'_>, side: &str) -> Option<Peers> {
         let key = |from: &'static str, to: &'static str| if side == "from" { from } else { to };
         let fields = [

@@ -21,22 +21,24 @@ const TYPES: [(&str, Option<u8>, Option<u8>); 6] = [
 ];
 
 impl Importer<'_> {
-    /// The ports of a rule; `None` if none of them can be said here.
+    /// The ports of a rule; `None` if none of them can be said here. An empty list is as none: every port.
     pub(super) fn ports(&mut self, map: &Map<'_>) -> Option<Ports> {
         let (to_ports, icmps) = (map.optional("toPorts"), map.optional("icmps"));
         if to_ports.is_some() && icmps.is_some() {
             let violation = map.at.violation("toPorts and icmps", "one of them");
             self.faults.add(Violation { fix: "write two rules, as Cilium wants it".into(), ..violation });
         }
+        let [to_ports, icmps] = [to_ports, icmps].map(|at| at.map_or(Some(Vec::new()), |at| at.list(self.faults)));
+        let (to_ports, icmps) = (to_ports?, icmps?);
         let mut ports = Vec::new();
-        let mut any = to_ports.is_none() && icmps.is_none();
-        for item in to_ports.and_then(|at| at.list(self.faults)).unwrap_or_default() {
+        let mut any = to_ports.is_empty() && icmps.is_empty();
+        for item in to_ports {
             match self.port_rule(&item) {
                 Some(each) if each.is_empty() => any = true,
                 each => ports.extend(each.unwrap_or_default()),
             }
         }
-        for item in icmps.and_then(|at| at.list(self.faults)).unwrap_or_default() {
+        for item in icmps {
             ports.extend(self.icmp_rule(&item).unwrap_or_default());
         }
         if any { Some(Ports::Any) } else { (!ports.is_empty()).then_some(Ports::Of(ports)) }

@@ -32,7 +32,7 @@ fn the_own_node_is_reached_all_the_same() {
     assert!(wider("  egress: []"));
     assert!(wider("  egress: [{toEndpoints: [{}]}]"));
     assert!(!wider("  egress: [{toEntities: [all]}]"));
-    assert!(!wider("  egress: [{}]"));
+    assert!(wider("  egress: [{}]"));
     assert!(!wider("  ingress: []"), "in Cilium too");
 }
 
@@ -88,11 +88,28 @@ fn default_deny() {
     let quiet = import("  enableDefaultDeny: {egress: false}\n  egressDeny: [{toCIDR: [192.0.2.0/24]}]");
     let [deny] = &quiet.policies[..] else { panic!("{quiet:#?}") };
     assert_eq!((deny.tier, quiet.is_exact()), (Tier::Admin, true));
-    let lost = import("  enableDefaultDeny: {ingress: false}\n  ingress: [{}]");
+    let lost = import("  enableDefaultDeny: {ingress: false}\n  ingress: [{fromEntities: [all]}]");
     assert_eq!((lost.policies.len(), lost.notes[0].effect), (0, Effect::Stricter));
     let asked = import("  enableDefaultDeny: {ingress: true, egress: true}");
     assert_eq!((&asked.policies[0].ingress, &asked.policies[0].egress), (&Some(vec![]), &Some(vec![])));
     assert_eq!(import("").policies, [], "without rules nothing is isolated");
+}
+
+/// Source: Cilium's documentation of policies, "Ingress/Egress Default Deny"; its own examples are written so.
+#[test]
+fn a_rule_about_nothing_only_isolates() {
+    let none: Option<Vec<Rule>> = Some(vec![]);
+    for nothing in ["{}", "{authentication: {mode: disabled}}", "{toPorts: []}", "{icmps: []}"] {
+        for (direction, ingress, egress) in [("ingress", none.clone(), None), ("egress", None, none.clone())] {
+            let import = import(&namespaced(&format!("  {direction}: [{nothing}]")));
+            let [policy] = &import.policies[..] else { panic!("{nothing}: {import:#?}") };
+            assert_eq!((&policy.ingress, &policy.egress), (&ingress, &egress), "{direction}: [{nothing}]");
+            assert!(import.is_exact(), "{import:#?}");
+        }
+    }
+    let denied = import(&namespaced("  ingressDeny: [{}]"));
+    let [policy] = &denied.policies[..] else { panic!("{denied:#?}") };
+    assert_eq!((policy.tier, &policy.ingress), (Tier::Namespace, &none), "isolated, and nothing is denied to others");
 }
 
 #[test]
@@ -210,7 +227,7 @@ fn ports_and_what_is_above_them() {
     assert_eq!(ports(dns), [range(Protocol::Udp, 53, 53)], "every name is no restriction");
     let echo = PortMatch::IcmpType { protocol: Protocol::Icmpv6, kind: 128, code: None };
     assert_eq!(ports("icmps: [{fields: [{family: IPv6, type: EchoRequest}]}]"), [echo]);
-    assert_eq!(ports(""), [], "every port");
+    assert_eq!(ports("toEntities: [all]"), [], "every port");
     left_out(
         "  egress: [{toPorts: [{ports: [{port: \"80\", protocol: TCP}], rules: {http: [{method: GET}]}}]}]",
         "application layer",
