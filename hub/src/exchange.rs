@@ -26,10 +26,10 @@ pub async fn run(live: Arc<Live>, store: Arc<dyn Store>, hub: Uid) {
 }
 
 async fn once(live: &Live, store: &dyn Store, hub: Uid) -> Result<(), StoreError> {
-    let due = live.due();
-    if !due.is_empty() {
-        store.publish(hub, &due).await?;
-        live.told(&due);
+    let (reports, told): (Vec<_>, Vec<_>) = live.due().into_iter().unzip();
+    if !reports.is_empty() {
+        store.publish(hub, &reports).await?;
+        live.told(&told);
     }
     live.hears(store.published(hub, &live.heard_elsewhere()).await?);
     Ok(())

@@ -49,8 +49,20 @@ struct Known {
     nodes: BTreeMap<String, NodeStatus>,
     /// Moves with each change.
     version: u64,
-    /// The version that other hubs were told, and when.
-    told: Option<(u64, Instant)>,
+    /// Moves with each change of what the nodes say, and with each session: by far the most of what is told.
+    said: u64,
+    told: Option<Told>,
+}
+
+/// What other hubs were told of a spoke, or are to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    cluster: Uid,
+    version: u64,
+    said: u64,
+    at: Instant,
+    /// When they were last told what the nodes say.
+    whole: Instant,
 }
 
 /// What is known of one spoke.
@@ -97,7 +109,10 @@ impl Live {
     #[must_use]
     pub fn join(self: &Arc<Self>, cluster: Uid) -> Connection {
         self.spokes.write().entry(cluster).or_default();
-        self.update(cluster, |spoke| spoke.sessions += 1);
+        self.update(cluster, |spoke| {
+            spoke.sessions += 1;
+            spoke.said += 1;
+        });
         Connection { live: Arc::clone(self), cluster }
     }
 
@@ -112,6 +127,7 @@ impl Live {
         if let Some(spoke) = self.spokes.write().get_mut(&cluster) {
             spoke.nodes.remove(node);
             spoke.version += 1;
+            spoke.said += 1;
         }
         self.tick();
     }
@@ -164,38 +180,41 @@ impl Live {
         spokes
     }
 
-    /// What the other hubs are to be told now: what changed, and twice a heartbeat that it still holds.
+    /// What the other hubs are to be told now: what changed, and twice a heartbeat that it still holds. What the nodes say
+    /// is left out if they were told the same less than half a heartbeat ago.
     #[must_use]
-    pub fn due(&self) -> Vec<Report> {
-        let spokes = self.spokes.read();
-        let due = spokes.iter().filter(|(_, known)| match known.told {
-            Some((version, when)) => {
-                version != known.version || (known.sessions > 0 && when.elapsed() >= self.heartbeat / 2)
+    pub fn due(&self) -> Vec<(Report, Told)> {
+        let (now, patience) = (Instant::now(), self.heartbeat / 2);
+        let due = |(cluster, known): (&Uid, &Known)| {
+            let told = known.told.filter(|told| known.sessions == 0 || told.at + patience > now);
+            if told.is_some_and(|told| told.version == known.version) {
+                return None;
             }
-            None => true,
-        });
-        let report = |(cluster, known): (&Uid, &Known)| {
-            let statuses = NodeStatuses { statuses: known.nodes.values().cloned().collect() };
-            Report {
+            let still = known.told.filter(|told| told.said == known.said && told.whole + patience > now);
+            let whole = still.map(|told| told.whole);
+            let statuses = || NodeStatuses { statuses: known.nodes.values().cloned().collect() };
+            let report = Report {
                 cluster: *cluster,
-                version: known.version,
+                version: known.said,
                 connected: known.sessions > 0,
                 silence: known.heard.map(|heard| heard.elapsed()).unwrap_or_default(),
                 received: known.received,
                 resumes: known.counters.resumes(),
                 resyncs: known.counters.snapshots(),
-                statuses: Some(statuses.encode_to_vec()),
-            }
+                statuses: whole.is_none().then(|| statuses().encode_to_vec()),
+            };
+            let (version, said) = (known.version, known.said);
+            Some((report, Told { cluster: *cluster, version, said, at: now, whole: whole.unwrap_or(now) }))
         };
-        due.map(report).collect()
+        self.spokes.read().iter().filter_map(due).collect()
     }
 
     /// The other hubs were told this.
-    pub fn told(&self, reports: &[Report]) {
+    pub fn told(&self, all: &[Told]) {
         let mut spokes = self.spokes.write();
-        for report in reports {
-            if let Some(known) = spokes.get_mut(&report.cluster) {
-                known.told = Some((report.version, Instant::now()));
+        for told in all {
+            if let Some(known) = spokes.get_mut(&told.cluster) {
+                known.told = Some(*told);
             }
         }
     }
@@ -270,6 +289,7 @@ impl Connection {
             for status in statuses {
                 let fits = spoke.nodes.len() < MOST_NODES || spoke.nodes.contains_key(&status.node);
                 if fits && Name::new(status.node.as_str()).is_ok() {
+                    spoke.said += u64::from(spoke.nodes.get(&status.node) != Some(&status));
                     spoke.nodes.insert(status.node.clone(), status);
                 } else {
                     left_out += 1;

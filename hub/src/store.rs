@@ -122,7 +122,7 @@ pub struct Answered {
 pub struct Report {
     /// The spoke's cluster.
     pub cluster: Uid,
-    /// Moves whenever what is said here changes, but for the passing of time.
+    /// Moves whenever the statuses change.
     pub version: u64,
     /// Whether its relay has a session with that hub.
     pub connected: bool,
@@ -134,7 +134,7 @@ pub struct Report {
     pub resumes: u64,
     /// Sessions that needed a snapshot.
     pub resyncs: u64,
-    /// The message `axle.v1.NodeStatuses`; `None`, when read: as in the version that the reader has.
+    /// The message `axle.v1.NodeStatuses`; `None`: as in this version that was written, or that the reader has.
     pub statuses: Option<Vec<u8>>,
 }
 

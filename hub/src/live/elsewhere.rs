@@ -37,8 +37,10 @@ impl Elsewhere {
         let mut news = false;
         for Published { hub, age, report } in published {
             let there = before.remove(&report.cluster);
-            let same = there.as_ref().is_some_and(|there| (there.hub, there.version) == (hub, report.version));
-            news |= !same;
+            let said = |hub, version, spoke: &Spoke| {
+                (hub, version, spoke.connected, spoke.received, spoke.resumes, spoke.resyncs)
+            };
+            let before = there.as_ref().map(|there| said(there.hub, there.version, &there.spoke));
             let nodes = match report.statuses.as_deref().map(NodeStatuses::decode) {
                 Some(Ok(all)) => all.statuses.into_iter().map(|status| (status.node.clone(), status)).collect(),
                 Some(Err(why)) => {
@@ -56,6 +58,7 @@ impl Elsewhere {
                 resyncs: report.resyncs,
                 nodes,
             };
+            news |= before != Some(said(hub, report.version, &spoke));
             self.0.insert(report.cluster, Word { hub, version: report.version, age, read: Instant::now(), spoke });
         }
         news || !before.is_empty()

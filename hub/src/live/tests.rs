@@ -33,6 +33,32 @@ fn changes_are_told() {
     assert!(live.spokes().is_empty());
 }
 
+#[test]
+fn what_nodes_say_is_told_to_other_hubs_only_when_it_changes() {
+    let live = Live::new(Duration::from_secs(3600));
+    let tell = || {
+        let (reports, told): (Vec<_>, Vec<_>) = live.due().into_iter().unzip();
+        live.told(&told);
+        reports.into_iter().map(|report| (report.received, report.statuses.is_some())).collect::<Vec<_>>()
+    };
+    let connection = live.join(CLUSTER);
+    connection.statuses(vec![status("n1")]);
+    assert_eq!((tell(), tell()), (vec![(0, true)], vec![]));
+    connection.received(5);
+    connection.statuses(vec![status("n1")]);
+    assert_eq!((tell(), tell()), (vec![(5, false)], vec![]), "an acknowledgement, and nothing new of the nodes");
+    connection.statuses(vec![NodeStatus { workloads: 7, ..status("n1") }]);
+    assert_eq!(tell(), [(5, true)]);
+    // What came between is told the next time.
+    connection.received(6);
+    let (_, told): (Vec<_>, Vec<_>) = live.due().into_iter().unzip();
+    connection.received(7);
+    live.told(&told);
+    assert_eq!(tell(), [(7, false)]);
+    drop(live.join(CLUSTER));
+    assert_eq!(tell(), [(7, true)], "another hub may have had the word meanwhile");
+}
+
 fn status(node: impl Into<String>) -> NodeStatus {
     NodeStatus { node: node.into(), ..NodeStatus::default() }
 }

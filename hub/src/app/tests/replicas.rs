@@ -62,6 +62,11 @@ async fn every_hub_knows_what_one_of_them_hears() {
     assert!(changes.has_changed().unwrap(), "whoever waits is woken");
     session.statuses(vec![status(5)]);
     eventually("and of each change", || spoke(&here).nodes["n1"].applied == applied(5)).await;
+    changes.mark_unchanged();
+    session.received(5);
+    eventually("of an acknowledgement alone", || spoke(&here).received == 5).await;
+    assert_eq!(spoke(&here).nodes["n1"].applied, applied(5), "the statuses stay");
+    assert!(changes.has_changed().unwrap(), "whoever waits is woken");
 
     // It moves: whoever has the session has the word, also while the old one is thought to live.
     let moved = here.join(cluster);
@@ -84,6 +89,20 @@ async fn every_hub_knows_what_one_of_them_hears() {
     drop(again);
     one.remove("one").await;
     eventually("what was removed is forgotten", || !here.spokes().contains_key(&cluster)).await;
+    // Another hub may hear of it once more before it knows.
+    let report = crate::store::Report {
+        cluster,
+        version: 1,
+        connected: true,
+        silence: Duration::ZERO,
+        received: 1,
+        resumes: 0,
+        resyncs: 0,
+        statuses: Some(Vec::new()),
+    };
+    let store = &one.running.parts.store;
+    store.publish(Uid([9; 16]), &[report]).await.unwrap();
+    assert_eq!(store.published(Uid([8; 16]), &[]).await.unwrap(), [], "and brings nothing back");
 }
 
 #[tokio::test]

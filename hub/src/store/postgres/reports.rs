@@ -1,20 +1,32 @@
 //! What hubs tell each other of their spokes.
 use std::time::Duration;
 
-use axle_core::model::Uid;
-use sqlx::{PgPool, Row as _, postgres::PgRow};
+use axle_core::model::{Kind, Uid};
+use sqlx::{
+    PgPool, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+};
 
 use crate::store::{Published, Report, StoreError, exact, signed, unsigned};
 
-/// Of a session that moved to another hub, the one that heard last has the word.
+/// Of a session that moved to another hub, the one that heard last has the word. Of a cluster that was removed, nobody:
+/// whoever removes one waits for this, or this finds it gone.
 const PUBLISH: &str = "INSERT INTO reports SELECT cluster, $1, version, connected, now() - silence * interval '1 ms', \
      now(), received, resumes, resyncs, statuses FROM unnest($2::bytea[], $3::int8[], $4::bool[], $5::int8[], $6::int8[], \
      $7::int8[], $8::int8[], $9::bytea[]) \
      AS report(cluster, version, connected, silence, received, resumes, resyncs, statuses) \
+     JOIN (SELECT uid FROM objects WHERE kind = $10 FOR KEY SHARE) AS member ON member.uid = cluster \
      ON CONFLICT (cluster) DO UPDATE SET hub = excluded.hub, version = excluded.version, connected = excluded.connected, \
      heard = excluded.heard, published = excluded.published, received = excluded.received, resumes = excluded.resumes, \
      resyncs = excluded.resyncs, statuses = excluded.statuses \
      WHERE reports.hub = excluded.hub OR reports.heard < excluded.heard";
+
+/// The same but for the statuses, where these are there in this version.
+const CONFIRM: &str = "UPDATE reports SET connected = report.connected, heard = now() - silence * interval '1 ms', \
+     published = now(), received = report.received, resumes = report.resumes, resyncs = report.resyncs \
+     FROM unnest($2::bytea[], $3::int8[], $4::bool[], $5::int8[], $6::int8[], $7::int8[], $8::int8[]) \
+     AS report(cluster, version, connected, silence, received, resumes, resyncs) \
+     WHERE reports.cluster = report.cluster AND reports.hub = $1 AND reports.version = report.version";
 
 /// Statuses only of what is new to the reader.
 const PUBLISHED: &str = "SELECT reports.cluster, reports.hub, reports.version, connected, \
@@ -25,8 +37,24 @@ const PUBLISHED: &str = "SELECT reports.cluster, reports.hub, reports.version, c
      WHERE reports.hub <> $1";
 
 pub(super) async fn publish(pool: &PgPool, hub: Uid, reports: &[Report]) -> Result<(), StoreError> {
-    let millis = |report: &Report| i64::try_from(report.silence.as_millis()).unwrap_or(i64::MAX >> 20);
-    sqlx::query(PUBLISH)
+    let (whole, confirmed): (Vec<_>, Vec<_>) = reports.iter().partition(|report| report.statuses.is_some());
+    if !whole.is_empty() {
+        let statuses: Vec<_> = whole.iter().map(|report| report.statuses.clone().unwrap_or_default()).collect();
+        let kind = i16::from(Kind::Cluster as u8);
+        bind(sqlx::query(PUBLISH), hub, &whole).bind(statuses).bind(kind).execute(pool).await?;
+    }
+    if !confirmed.is_empty() {
+        bind(sqlx::query(CONFIRM), hub, &confirmed).execute(pool).await?;
+    }
+    Ok(())
+}
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+/// What both say.
+fn bind<'q>(query: Query<'q>, hub: Uid, reports: &[&Report]) -> Query<'q> {
+    let millis = |report: &&Report| i64::try_from(report.silence.as_millis()).unwrap_or(i64::MAX >> 20);
+    query
         .bind(hub.0.to_vec())
         .bind(reports.iter().map(|report| report.cluster.0.to_vec()).collect::<Vec<_>>())
         .bind(reports.iter().map(|report| signed(report.version)).collect::<Vec<_>>())
@@ -35,10 +63,6 @@ pub(super) async fn publish(pool: &PgPool, hub: Uid, reports: &[Report]) -> Resu
         .bind(reports.iter().map(|report| signed(report.received)).collect::<Vec<_>>())
         .bind(reports.iter().map(|report| signed(report.resumes)).collect::<Vec<_>>())
         .bind(reports.iter().map(|report| signed(report.resyncs)).collect::<Vec<_>>())
-        .bind(reports.iter().map(|report| report.statuses.clone().unwrap_or_default()).collect::<Vec<_>>())
-        .execute(pool)
-        .await?;
-    Ok(())
 }
 
 pub(super) async fn published(
