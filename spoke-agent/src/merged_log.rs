@@ -44,8 +44,8 @@ pub struct Taken {
     pub delta: Option<Delta>,
     /// What the feed sent and does not own.
     pub foreign: Vec<Key>,
-    /// What a node sent that claims what is another's, and what that is.
-    pub claimed: Vec<(Key, String)>,
+    /// What a node sent that claims what is another's: refused, or taken without that.
+    pub claimed: Vec<Refusal>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
     /// Why it is not on disk, if it is not: it is in memory all the same, and taken again after a restart.

@@ -96,7 +96,8 @@ pub struct RunArguments {
     /// Relay: where nodes connect.
     #[arg(long, env = "AXLE_RELAY_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7444")]
     pub relay_listen: SocketAddr,
-    /// Node: an address of this machine itself, repeatable; by default those of its interfaces.
+    /// Node: an address of this machine itself, repeatable; by default those of its interfaces, but for what container
+    /// engines, hypervisors and kube-proxy make alike on every machine.
     #[arg(long = "node-address", env = "AXLE_NODE_ADDRESS", value_name = "IP", value_delimiter = ',')]
     pub node_addresses: Vec<IpAddr>,
     /// Node: a label of this machine, repeatable.

@@ -3,12 +3,14 @@ use std::{collections::HashMap, net::IpAddr};
 
 use axle_core::{
     log::Contents,
-    model::{Key, Kind, Name, Object, Resource},
-    state::Endpoints,
+    model::{Key, Kind, Name, Node, Object, Resource, Uid},
+    state::{Endpoints, range_of_others},
 };
+use axle_proto::convert;
 
 /// Claims on one state of the log.
 pub(super) struct Claims<'a> {
+    cluster: Uid,
     contents: &'a Contents,
     endpoints: &'a Endpoints,
     /// Uids of this batch.
@@ -16,26 +18,44 @@ pub(super) struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    pub(super) fn new(contents: &'a Contents, endpoints: &'a Endpoints) -> Self {
-        Self { contents, endpoints, taken: HashMap::new() }
+    pub(super) fn new(cluster: Uid, contents: &'a Contents, endpoints: &'a Endpoints) -> Self {
+        Self { cluster, contents, endpoints, taken: HashMap::new() }
     }
 
-    /// What `node` claims with this object though it is another's. An endpoint is known by its uid wherever addresses are
-    /// judged. A node stands outside policy, so one at another's address would take its workloads out of it.
-    pub(super) fn anothers(&mut self, node: &Name, object: &Object) -> Option<String> {
+    /// `object` without what it claims though it is another's, if anything is left of it, and a sentence for each claim. An
+    /// endpoint is known by its uid wherever addresses are judged. A node stands outside policy, so one at another's address
+    /// would take its workloads out of it; without that address it is a node all the same.
+    pub(super) fn judge(&mut self, node: &Name, object: Object) -> (Option<Object>, Vec<String>) {
         let key = &object.key;
         match &*object.resource {
             Resource::Endpoint(_) => {
                 let before = self.taken.insert(key.name.clone(), key.clone());
-                let twice = before.is_some_and(|before| before != *key) || self.endpoints.another(key).is_some();
-                twice.then(|| format!("the uid {} is another endpoint's; wanted one that was never used", key.name))
+                if before.is_some_and(|before| before != *key) || self.endpoints.another(key).is_some() {
+                    let why = format!("the uid {} is another endpoint's; wanted one that was never used", key.name);
+                    return (None, vec![why]);
+                }
+                (Some(object), Vec::new())
             }
-            Resource::Node(own) => own.addresses.iter().find_map(|address| self.stands_at(node, *address)),
-            _ => None,
+            Resource::Node(own) => {
+                let whose: Vec<_> = own.addresses.iter().map(|address| self.whose(node, *address)).collect();
+                if whose.iter().all(Option::is_none) {
+                    return (Some(object), Vec::new());
+                }
+                let free = own.addresses.iter().zip(&whose).filter(|(_, whose)| whose.is_none());
+                let addresses = free.map(|(address, _)| *address).collect();
+                let left = Resource::Node(Node { addresses, ..own.clone() });
+                let left = convert::object(left, key.scope, object.uid, object.revision);
+                (Some(left), whose.into_iter().flatten().collect())
+            }
+            _ => (Some(object), Vec::new()),
         }
     }
 
-    fn stands_at(&self, node: &Name, address: IpAddr) -> Option<String> {
+    /// Why that is no address of `node`.
+    fn whose(&self, node: &Name, address: IpAddr) -> Option<String> {
+        if let Some(range) = range_of_others(self.contents, self.cluster, address) {
+            return Some(format!("{address} is left out: it is in a range of {range}"));
+        }
         let others = self.contents.list(Kind::Node).chain(self.contents.list(Kind::Endpoint));
         let whose = others.into_iter().find_map(|object| match &*object.resource {
             Resource::Node(other) if other.name != *node && other.addresses.contains(&address) => {
@@ -47,7 +67,8 @@ impl<'a> Claims<'a> {
             _ => None,
         })?;
         Some(format!(
-            "node {node} has {address}, which is {whose}; if that is gone for good, remove its node at the hub"
+            "{address} is left out: it is {whose}; if that is gone for good, remove its node at the hub, and if this one only \
+             shares it, say with --node-address which are its own"
         ))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use axle_core::{
     log::{Change, Contents},
     model::{Key, Kind, Name, Object, Resource, Uid},
+    refusal::{Refusal, code},
 };
 
 use super::{Feed, MergedLog, Ownership, claims::Claims};
@@ -26,8 +27,8 @@ pub struct Merged {
     pub changes: Vec<Change>,
     /// What the feed sent and does not own.
     pub foreign: Vec<Key>,
-    /// What a node sent that claims what is another's, and what that is.
-    pub claimed: Vec<(Key, String)>,
+    /// What a node sent that claims what is another's: refused, or taken without that.
+    pub claimed: Vec<Refusal>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
 }
@@ -38,7 +39,7 @@ pub struct Merged {
 pub(super) fn merge(log: &MergedLog, feed: &Feed, batch: Batch) -> Merged {
     let (contents, ownership) = (&log.contents, &log.ownership);
     let is_silent = |owner: &Feed| contents.origin().is_none() && !log.feeds.contains_key(owner);
-    let claims = Claims::new(contents, &log.endpoints);
+    let claims = Claims::new(ownership.cluster(), contents, &log.endpoints);
     let mut merger = Merger { contents, ownership, feed, is_silent: &is_silent, claims, merged: Merged::default() };
     match batch {
         Batch::Changes(changes) => changes.into_iter().for_each(|change| merger.change(change)),
@@ -82,12 +83,15 @@ impl Merger<'_> {
         if held.is_some_and(|held| same(held, &object)) {
             return;
         }
-        match self.feed {
-            Feed::Node(node) if let Some(whose) = self.claims.anothers(node, &object) => {
-                self.merged.claimed.push((object.key, whose));
-            }
-            _ => self.merged.changes.push(Change::Put(object)),
+        let Feed::Node(node) = self.feed else { return self.merged.changes.push(Change::Put(object)) };
+        let (key, revision) = (object.key.clone(), object.revision);
+        let (left, claims) = self.claims.judge(node, object);
+        if !claims.is_empty() {
+            let (code, message) = (code::FOREIGN_OBJECT.into(), claims.join("; "));
+            self.merged.claimed.push(Refusal { key, revision, code, message });
         }
+        let left = left.filter(|object| held.is_none_or(|held| !same(held, object)));
+        self.merged.changes.extend(left.map(Change::Put));
     }
 
     fn delete(&mut self, key: Key, uid: Uid) {

@@ -6,7 +6,6 @@ use axle_core::{
     model::{Cluster, Kind, Name, Object, Resource, Scope, Uid},
     refusal::code,
     session::{Heartbeat, Limits},
-    state::range_of_others,
 };
 use axle_proto::v1;
 use axle_transport::{
@@ -169,19 +168,6 @@ impl Hooks for NodeSession {
                 match clusters.next().map(|cluster| &*cluster.resource) {
                     Some(Resource::Cluster(cluster)) => inside(cluster, &endpoint.addresses),
                     _ => Ok(()),
-                }
-            }
-            Resource::Node(node) => {
-                let theirs = |address: &IpAddr| range_of_others(log.contents(), self.cluster, *address);
-                match node.addresses.iter().find_map(|address| Some((address, theirs(address)?))) {
-                    None => Ok(()),
-                    Some((address, whose)) => Err((
-                        code::FOREIGN_OBJECT,
-                        format!(
-                            "node {} has {address}, which is in a range of {whose}; wanted one of its own",
-                            node.name
-                        ),
-                    )),
                 }
             }
             _ => Ok(()),

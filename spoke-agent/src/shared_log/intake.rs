@@ -86,8 +86,7 @@ impl<H: Hooks> FeedIntake<H> {
         if self.feed == Feed::Upstream {
             self.log.read(|log| self.hooks.unread(log));
         }
-        let claimed = taken.claimed.into_iter().map(|(key, message)| refused_as_foreign(key, message));
-        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(claimed).collect()
+        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(taken.claimed).collect()
     }
 
     /// Whether the other policies of a revision stay as they are, because one of them could not be read: a policy may be
@@ -169,10 +168,6 @@ fn foreign(feed: &Feed, key: Key) -> Refusal {
         Feed::Upstream | Feed::Local => "the sender".into(),
     };
     let message = format!("{key} is not {who}'s to write: a node speaks for itself and its workloads");
-    refused_as_foreign(key, message)
-}
-
-fn refused_as_foreign(key: Key, message: String) -> Refusal {
     Refusal { key, revision: 0, code: code::FOREIGN_OBJECT.into(), message }
 }
 
