@@ -1,7 +1,10 @@
 //! From the log's revisions to the enforcement, in the same order.
 use std::sync::Arc;
 
-use axle_core::model::{Kind, Scope};
+use axle_core::{
+    log::Position,
+    model::{Kind, Scope},
+};
 
 use super::enforcement::{Enforcement, Revision, Work};
 use crate::{
@@ -37,8 +40,51 @@ impl Follower for EnforcementFollower {
         let knows_itself = contents.list_in(Kind::Node, scope).any(|node| log.ownership().is_own_node(node));
         if knows_itself {
             self.begun = true;
-            let objects = contents.iter().cloned().collect();
-            self.enforcement.ask(Work::Begin { objects, origin, refused: refused.to_vec() });
+            self.enforcement.ask(beginning(log, origin));
         }
+    }
+}
+
+/// What a restart begins with. What could not be read may be news to the enforcement even then: an agent that was killed
+/// after taking a revision has not held back what came with it.
+fn beginning(log: &MergedLog, origin: Position) -> Work {
+    let objects = log.contents().iter().cloned().collect();
+    Work::Begin { objects, origin, refused: log.unread().values().cloned().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use axle_core::{
+        model::{Key, Name, Uid},
+        refusal::{Refusal, code},
+    };
+
+    use super::*;
+    use crate::merged_log::{Batch, Feed, Ownership};
+
+    #[test]
+    fn what_could_not_be_read_is_known_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = |text: &str| Name::new(text).unwrap();
+        let open = || {
+            let ownership = Ownership::Node { cluster: Uid([1; 16]), node: name("n1") };
+            MergedLog::open(directory.path(), ownership, Uid([9; 16])).unwrap().0
+        };
+        let key = Key { kind: Kind::Policy, scope: Scope::Fleet, namespace: String::new(), name: name("p") };
+        let refusal = Refusal { key, revision: 3, code: code::UNKNOWN_FEATURE.into(), message: "upgrade".into() };
+        let at = |revision| Position { revision, ..Position::default() };
+        let mut log = open();
+        let batch = Batch::Changes(Vec::new());
+        log.note_unread(&batch, std::slice::from_ref(&refusal));
+        let _ = log.take(&Feed::Upstream, batch, None, Some(at(3)));
+        drop(log);
+        let Work::Begin { refused, .. } = beginning(&open(), at(3)) else { unreachable!() };
+        assert_eq!(refused, [refusal]);
+        let mut log = open();
+        log.note_unread(&Batch::Whole(Vec::new()), &[]);
+        let _ = log.take(&Feed::Upstream, Batch::Whole(Vec::new()), Some(at(5)), Some(at(5)));
+        drop(log);
+        let Work::Begin { refused, .. } = beginning(&open(), at(5)) else { unreachable!() };
+        assert_eq!(refused, []);
     }
 }

@@ -113,7 +113,8 @@ impl Enforcer {
         let (before, newer) = self.policies.begin(policies);
         self.load_policies(&before);
         let refused_before = self.policies.refused_before();
-        if self.policies.hold_unreadable(refused) {
+        let is_news = !self.policies.have_refused(refused);
+        if self.policies.hold_unreadable(refused) && is_news {
             self.policies.hold_all(&newer, code::UNKNOWN_FEATURE, UNREADABLE);
         } else {
             self.carry_out(&newer, &newer);

@@ -82,6 +82,13 @@ fn deny(policy: &str, app: &str, revision: u64) -> Change {
     Change::Put(convert::object(Resource::Policy(policy.clone()), Scope::Fleet, Uid(uid), revision))
 }
 
+fn object(change: &Change) -> Object {
+    match change {
+        Change::Put(policy) => policy.clone(),
+        Change::Delete { .. } => unreachable!(),
+    }
+}
+
 struct Stage {
     sandbox: Sandbox,
     held: tempfile::TempDir,
@@ -119,10 +126,7 @@ impl Stage {
     fn begun(&self, policies: &[Change]) -> Enforcer {
         let mut enforcer = self.enforcer();
         let mut objects = world();
-        objects.extend(policies.iter().map(|change| match change {
-            Change::Put(policy) => policy.clone(),
-            Change::Delete { .. } => unreachable!(),
-        }));
+        objects.extend(policies.iter().map(object));
         enforcer.begin(objects, at(1), &[]);
         enforcer
     }
@@ -328,8 +332,15 @@ fn what_cannot_be_read_holds_its_revision_back() {
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
     assert_eq!(refused(&enforcer).len(), 2, "the one and what came with it");
     drop(enforcer);
+    // What came after that, and which an agent that was killed had not carried out, is carried out.
+    let mut enforcer = stage.enforcer();
+    let policies = [deny("p", "bad", 2), deny("q", "good", 3), deny("s", "none", 4)];
+    enforcer.begin([world(), policies.iter().map(object).collect()].concat(), at(4), &with_it.refused);
+    assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
+    assert_eq!(refused(&enforcer).len(), 2);
+    drop(enforcer);
     // A restart of the same program changes nothing; a whole copy of the log without it does.
-    let mut enforcer = stage.begun(&[deny("p", "bad", 2), deny("q", "good", 3)]);
+    let mut enforcer = stage.begun(&policies);
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
     assert_eq!(refused(&enforcer).len(), 2);
     enforcer.revise(&revision(3, &[Change::Put(endpoint(5, "n2", "other", "10.0.0.5"))]));
