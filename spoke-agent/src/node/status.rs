@@ -36,12 +36,18 @@ pub(super) fn follow(
     receiver
 }
 
+/// How many workloads that are not enforced are named upward: what is told there has a limit, and must not hide refusals.
+const NAMED: usize = 10;
+
 fn told(node: &str, enforced: &Enforced, mut problems: Vec<String>) -> v1::NodeStatus {
     problems.extend(enforced.problems.clone());
-    let unprotected = enforced.workloads.iter().filter(|workload| !workload.enforced);
-    problems.extend(
-        unprotected.map(|one| format!("workload {}/{} is not enforced: {}", one.namespace, one.name, one.reason)),
-    );
+    let unprotected: Vec<_> = enforced.workloads.iter().filter(|workload| !workload.enforced).collect();
+    let named = unprotected.iter().take(NAMED);
+    problems
+        .extend(named.map(|one| format!("workload {}/{} is not enforced: {}", one.namespace, one.name, one.reason)));
+    if let more @ 1.. = unprotected.len().saturating_sub(NAMED) {
+        problems.push(format!("{more} more workloads are not enforced: ask `axle-agent status` there"));
+    }
     v1::NodeStatus {
         node: node.into(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
