@@ -1,6 +1,6 @@
-//! The conformance suite of ClusterNetworkPolicy, as data: its world, policies, steps and probes. The file is not part of
-//! this repository: `AXLE_CNP_VECTORS` says where it is, else it is looked for beside the checkout.
-use std::{collections::BTreeMap, fs, path::PathBuf};
+//! The conformance suite of ClusterNetworkPolicy, as data: its world, policies, steps and probes. Where it is from is said
+//! in the file NOTICE beside it.
+use std::collections::BTreeMap;
 
 use axle_core::{
     model::{Policy, Protocol, Resource, Scope},
@@ -9,13 +9,6 @@ use axle_core::{
 use serde_json::Value;
 
 use super::bench::{Bench, ROOMY};
-
-fn vectors() -> Option<Value> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/cnp_vectors.json");
-    let path = std::env::var_os("AXLE_CNP_VECTORS").map_or_else(beside, PathBuf::from);
-    let text = fs::read_to_string(&path).ok()?;
-    Some(serde_json::from_str(&text).expect("JSON"))
-}
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
@@ -80,10 +73,7 @@ fn probe(bench: &Bench, addresses: &BTreeMap<String, String>, step: &Value, titl
 
 #[test]
 fn every_probe_of_the_suite() {
-    let Some(all) = vectors() else {
-        println!("skipped: there are no vectors here; AXLE_CNP_VECTORS names their file");
-        return;
-    };
+    let all: Value = serde_json::from_str(include_str!("cnp_vectors.json")).expect("JSON");
     let (mut tests, mut probes) = (0, 0);
     let (mut bench, addresses) = world(&all["world"]);
     let suite = bench.scope("suite");
