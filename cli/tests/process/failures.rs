@@ -44,6 +44,25 @@ async fn bad_documents_are_2_and_never_sent() {
 }
 
 #[tokio::test]
+async fn an_import_that_would_be_weaker_prints_nothing() {
+    let user = User::stranger();
+    let document = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n  \
+                    endpointSelector: {}\n  ingress: [{fromEndpoints: [{}]}]\n  \
+                    ingressDeny: [{fromEntities: [kube-apiserver]}]\n";
+    let file = user.file("cilium.yaml", document);
+    let import = ["policy", "import", "-f", &file, "--cluster", "east"];
+    let nothing = user.run(&import).await;
+    assert_eq!(nothing.out, "");
+    let error = nothing.bad(6);
+    assert!(error.contains("kube-apiserver") && error.contains("--partial"), "{error}");
+    let rest = user.run(&[&import[..], &["--partial"]].concat()).await;
+    let printed = axle_core::manifest::parse_policies(&rest.out).unwrap();
+    let titles: Vec<_> = printed.iter().map(axle_core::model::Policy::title).collect();
+    assert_eq!(titles, ["shop/east.cnp.p", "east.cnp-deny.shop.p"]);
+    rest.bad(6);
+}
+
+#[tokio::test]
 async fn what_the_hub_refuses_keeps_its_kind() {
     let hub = Hub::with_fleet().await;
     let admin = User::of(&hub, Role::Admin);

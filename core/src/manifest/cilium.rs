@@ -2,17 +2,22 @@
 //!
 //! All of Cilium's policies are one tier in which a deny beats every allow. So what a document allows becomes a policy of
 //! the namespace tier, and what it denies one of the tier Admin, the last there: priority 1000. Of what cannot be said
-//! here, an allow is left out and a deny makes the whole document refused, and a [`Note`] says so. The one thing that
-//! becomes weaker, and is noted where it does: here nothing but an Admin or Baseline rule cuts a workload off its own node.
+//! here, an allow is left out, a deny denies more instead, and without its subject a policy goes; a [`Note`] says so. The one
+//! thing that becomes weaker, and is noted where it does: here nothing but an Admin or Baseline rule cuts a workload off its
+//! own node.
+//!
+//! What comes of a document is named after its kind and all of its name, so that it takes no other policy's place.
 //!
 //! Source: Cilium's documentation of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumCIDRGroup (1.19, 1.20).
 mod cidr;
+mod import;
 mod peers;
 mod ports;
 mod selector;
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
-use serde::Serialize;
 
 use super::{
     Violation,
@@ -20,76 +25,10 @@ use super::{
     reader::{At, Faults, Map},
     tree,
 };
-use crate::model::{
-    Action, ClusterSelector, Enforcement, LabelSelector, Labels, Name, Peer, Peers, Policy, Ports, Rule, Subject, Tier,
-};
+use crate::model::{Action, Enforcement, LabelSelector, Labels, Name, Peer, Peers, Policy, Ports, Rule, Subject, Tier};
 use cidr::Groups;
+pub use import::{Effect, Import, Note};
 use selector::Selected;
-
-/// What an import comes to.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Import {
-    /// What was carried over: meant for the inventory of the cluster whose policies they were.
-    pub policies: Vec<Policy>,
-    /// Where that is not exactly what the documents say, in the order of the text.
-    pub notes: Vec<Note>,
-}
-
-impl Import {
-    /// The same with the cluster named in every selector that means the policy's own.
-    #[must_use]
-    pub fn of_cluster(mut self, name: &Name) -> Self {
-        for policy in &mut self.policies {
-            let rules = policy.ingress.iter_mut().chain(&mut policy.egress).flatten();
-            let peers = rules.flat_map(|rule| match &mut rule.peers {
-                Peers::Any => Default::default(),
-                Peers::Of(peers) => peers.as_mut_slice(),
-            });
-            let selectors = peers.filter_map(Peer::clusters_mut).chain([&mut policy.subject.clusters]);
-            selectors.filter(|clusters| **clusters == ClusterSelector::Own).for_each(|clusters| {
-                *clusters = ClusterSelector::Names(vec![name.clone()]);
-            });
-        }
-        self
-    }
-
-    /// Whether the policies mean exactly what the documents do.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        self.notes.iter().all(|note| note.effect == Effect::None)
-    }
-}
-
-/// A part of a document that was not carried over as it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Note {
-    /// Line in the text, from 1.
-    pub line: u64,
-    /// Column in the line, from 1.
-    pub column: u64,
-    /// Its document: kind, namespace and name.
-    pub document: String,
-    /// The field's path.
-    pub field: String,
-    /// What became of it.
-    pub effect: Effect,
-    /// Why, and what to do.
-    pub why: String,
-}
-
-/// What an inexact part does to the outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Effect {
-    /// No verdict differs.
-    None,
-    /// Less is allowed than the document allows.
-    Stricter,
-    /// The document was not carried over.
-    Refused,
-    /// A workload reaches its own node, which the document does not allow.
-    Wider,
-}
 
 /// Carries the documents of a text over. `mesh` are the addresses of all workloads and nodes: Cilium's CIDR rules and its
 /// entity `world` mean addresses outside of them only.
@@ -101,6 +40,11 @@ pub fn import_cilium(text: &str, mesh: &[IpNet]) -> Result<Import, Vec<Violation
     let mut faults = Faults::default();
     let documents = nodes.iter().flat_map(|node| items(&At::root(node), &mut faults)).collect::<Vec<_>>();
     let documents: Vec<_> = documents.iter().filter_map(|at| head(at, &mut faults)).collect();
+    let mut known = BTreeSet::new();
+    for document in documents.iter().filter(|document| !known.insert(document.title())) {
+        let violation = document.map.at.violation(format!("{} a second time", document.title()), "each only once");
+        faults.add(Violation { code: "duplicate", fix: "remove one of them".into(), ..violation });
+    }
     let groups = Groups::of(&documents, &mut faults);
     let mut import = Import::default();
     for document in documents.iter().filter(|document| document.kind != "CiliumCIDRGroup") {
@@ -111,16 +55,15 @@ pub fn import_cilium(text: &str, mesh: &[IpNet]) -> Result<Import, Vec<Violation
             namespace: document.namespace.clone(),
             document: document.title(),
             denies: false,
-            refused: false,
+            isolates: true,
+            lost: false,
             notes: Vec::new(),
         };
-        let policies = importer.document(document);
-        if !importer.refused {
-            import.policies.extend(policies);
-        }
+        import.policies.extend(importer.document(document));
         import.notes.append(&mut importer.notes);
     }
     import.notes.sort();
+    import.notes.dedup();
     faults.none_or(import)
 }
 
@@ -165,8 +108,10 @@ struct Importer<'a> {
     document: String,
     /// Whether it is at a rule that denies.
     denies: bool,
-    /// Whether something was lost without which the outcome would be weaker.
-    refused: bool,
+    /// Whether its rules are of a direction that is isolated.
+    isolates: bool,
+    /// Whether a part of the rule cannot be said.
+    lost: bool,
     notes: Vec<Note>,
 }
 
@@ -175,12 +120,20 @@ impl Importer<'_> {
         let Violation { line, column, field, .. } = at.violation("", "");
         let why = why.into();
         self.notes.push(Note { line, column, document: self.document.clone(), field, effect, why });
-        self.refused |= effect == Effect::Refused;
     }
 
-    /// Something that cannot be said here: of a rule that allows it is left out, with one that denies the document goes.
+    /// Something that cannot be said here: of a rule that allows it is left out, one that denies becomes broader.
     fn lose(&mut self, at: &At<'_>, why: impl Into<String>) {
         self.note(at, if self.denies { Effect::Refused } else { Effect::Stricter }, why);
+        self.lost = true;
+    }
+
+    /// The same of what is above the ports, which restricts what it is about where nothing is isolated too.
+    fn lose_restriction(&mut self, at: &At<'_>, why: impl Into<String>) {
+        self.lose(at, why);
+        if let Some(note) = self.notes.last_mut().filter(|_| !self.isolates) {
+            note.effect = Effect::Refused;
+        }
     }
 
     fn document(&mut self, document: &Document<'_>) -> Vec<Policy> {
@@ -196,13 +149,14 @@ impl Importer<'_> {
         let many = specs.len() > 1;
         let mut policies = Vec::new();
         for (at, number) in specs.iter().zip(1..) {
-            let base = if many { format!("{}.{number}", document.name) } else { document.name.to_string() };
-            policies.extend(self.spec(at, &base).unwrap_or_default());
+            let kind = if self.namespace.is_some() { "cnp" } else { "ccnp" };
+            let kind = if many { format!("{kind}-{number}") } else { kind.to_owned() };
+            policies.extend(self.spec(at, &kind, &document.name).unwrap_or_default());
         }
         policies
     }
 
-    fn spec(&mut self, at: &At<'_>, base: &str) -> Option<Vec<Policy>> {
+    fn spec(&mut self, at: &At<'_>, kind: &str, name: &Name) -> Option<Vec<Policy>> {
         let map = at.map(self.faults)?;
         if let Some(at) = map.optional("nodeSelector") {
             self.note(&at, Effect::Refused, "a policy of the host: here policies are about workloads");
@@ -215,8 +169,12 @@ impl Importer<'_> {
             }
         }
         let isolates = self.isolates(&map)?;
-        let allows = [self.rules(&map, "ingress", "from", false), self.rules(&map, "egress", "to", false)];
-        let denies = [self.rules(&map, "ingressDeny", "from", true), self.rules(&map, "egressDeny", "to", true)];
+        let [ingress, egress] = isolates.map(|said| said != Some(false));
+        self.denies = false;
+        let allows = [self.rules(&map, "ingress", "from", ingress), self.rules(&map, "egress", "to", egress)];
+        self.denies = true;
+        let denies = [self.rules(&map, "ingressDeny", "from", ingress), self.rules(&map, "egressDeny", "to", egress)];
+        self.denies = false;
         map.finish(self.faults);
         let subject = subject.unwrap_or_else(|| {
             if map.present(&["nodeSelector"]).is_empty() {
@@ -247,13 +205,13 @@ impl Importer<'_> {
         });
         let allowing = directions.iter().any(Option::is_some).then_some((Tier::Namespace, directions));
         let policies = [allowing, denying].into_iter().flatten();
-        policies.map(|(tier, rules)| self.policy(at, base, description, tier, &subject, rules)).collect()
+        policies.map(|(tier, rules)| self.policy(at, (kind, name), description, tier, &subject, rules)).collect()
     }
 
     fn policy(
         &mut self,
         at: &At<'_>,
-        base: &str,
+        (kind, name): (&str, &Name),
         description: &str,
         tier: Tier,
         subject: &Subject,
@@ -262,11 +220,11 @@ impl Importer<'_> {
         let namespace = self.namespace.clone();
         let mut subject = subject.clone();
         let (name, namespace) = match (tier, namespace) {
-            (Tier::Namespace, namespace) => (base.to_owned(), namespace),
-            (_, None) => (format!("{base}.deny"), None),
+            (Tier::Namespace, namespace) => (format!("{kind}.{name}"), namespace),
+            (_, None) => (format!("{kind}-deny.{name}"), None),
             (_, Some(namespace)) => {
                 subject.namespaces = super::selectors::in_namespace(namespace.as_str());
-                (format!("{namespace}.{base}.deny"), None)
+                (format!("{kind}-deny.{namespace}.{name}"), None)
             }
         };
         let name = Name::new(name).map_err(|error| {
@@ -289,12 +247,12 @@ impl Importer<'_> {
 
     fn subject(&mut self, at: &At<'_>) -> Option<Subject> {
         self.denies = true; // Of a subject nothing may be lost.
-        let namespaced = self.namespace.is_some();
         let selected = self.selected(at, false);
         self.denies = false;
         let Selected { clusters, namespaces, pods } = selected?;
-        if namespaced && namespaces != LabelSelector::default() {
+        if self.namespace.is_some() && namespaces != LabelSelector::default() {
             self.note(at, Effect::Refused, "the subject of a namespaced policy names a namespace itself");
+            return None;
         }
         Some(Subject { clusters, namespaces, pods })
     }
@@ -310,26 +268,33 @@ impl Importer<'_> {
     }
 
     /// The rules of a direction that can be said; `None`: there is no such field.
-    fn rules(&mut self, map: &Map<'_>, key: &'static str, side: &'static str, denies: bool) -> Option<Vec<Rule>> {
-        let at = map.optional(key)?;
-        let items = at.list(self.faults).unwrap_or_default();
-        self.denies = denies;
-        let rules = items.iter().filter_map(|item| self.rule(item, side)).collect();
-        self.denies = false;
-        Some(rules)
+    fn rules(&mut self, map: &Map<'_>, key: &'static str, side: &'static str, isolates: bool) -> Option<Vec<Rule>> {
+        let items = map.optional(key)?.list(self.faults).unwrap_or_default();
+        self.isolates = isolates;
+        Some(items.iter().filter_map(|item| self.rule(item, side)).collect())
     }
 
     fn rule(&mut self, at: &At<'_>, side: &'static str) -> Option<Rule> {
         let map = at.map(self.faults)?;
-        let (peers, ports) = (self.peers(&map, side), self.ports(&map));
-        let authentication = map.optional("authentication").map(|at| self.authentication(&at));
+        self.lost = false;
+        let peers = self.peers(&map, side);
+        let peers_lost = std::mem::take(&mut self.lost);
+        let ports = self.ports(&map, side);
+        let ports_lost = std::mem::take(&mut self.lost);
+        // Rules that deny have no such field.
+        let authentication = if self.denies { None } else { map.optional("authentication") };
+        let open = authentication.is_none_or(|at| self.authentication(&at));
         map.finish(self.faults);
         // A rule that says neither who nor which ports is about nothing: `[{}]` only isolates.
-        if peers == Some(Peers::Any) && ports == Some(Ports::Any) {
+        if !open || (peers == Some(Peers::Any) && ports == Some(Ports::Any)) {
             return None;
         }
-        let action = if self.denies { Action::Deny } else { Action::Accept };
-        (authentication != Some(false)).then_some(Rule { name: String::new(), action, peers: peers?, ports: ports? })
+        if self.denies {
+            let peers = if peers_lost { Some(Peers::Any) } else { peers };
+            let ports = if ports_lost { Some(Ports::Any) } else { ports };
+            return Some(Rule { name: String::new(), action: Action::Deny, peers: peers?, ports: ports? });
+        }
+        Some(Rule { name: String::new(), action: Action::Accept, peers: peers?, ports: ports? })
     }
 
     /// Whether a rule does without authentication.
@@ -339,7 +304,8 @@ impl Importer<'_> {
         let mode = map.required("mode", self.faults).and_then(|at| at.choice(&modes, self.faults));
         map.finish(self.faults);
         if mode == Some(false) {
-            self.lose(at, "mutual authentication: the rule is left out");
+            // It is asked of what narrower rules allow as well.
+            self.note(at, Effect::Refused, "mutual authentication has no counterpart here: the rule is left out");
         }
         mode == Some(true)
     }
@@ -348,8 +314,7 @@ impl Importer<'_> {
 /// Whether a rule accepts whatever is sent, to nodes too.
 fn is_everything(rule: &Rule) -> bool {
     let every = |peer: &Peer| matches!(peer, Peer::Networks(blocks) if blocks.iter().all(|block| block.except.is_empty() && block.cidr.prefix_len() == 0));
-    rule.ports == Ports::Any
-        && (rule.peers == Peers::Any || matches!(&rule.peers, Peers::Of(peers) if peers.iter().any(every)))
+    rule.ports == Ports::Any && matches!(&rule.peers, Peers::Of(peers) if peers.iter().any(every))
 }
 
 #[cfg(test)]

@@ -97,21 +97,25 @@ fn icmp_type(at: &At<'_>, protocol: Protocol, faults: &mut Faults) -> Option<Por
     }
 }
 
-/// A port's name as Kubernetes has it (IANA_SVC_NAME).
+/// A port's name.
 pub(super) fn port_name(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     let text = at.text(faults)?;
-    let bytes = text.as_bytes();
-    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
-    let fits = (1..=15).contains(&bytes.len())
-        && bytes.iter().all(inner)
-        && bytes.iter().any(u8::is_ascii_lowercase)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && !text.contains("--");
-    if !fits {
+    if !is_port_name(text) {
         let want = "a port's name: 1 to 15 lower-case letters, digits and single '-' inside, with at least one letter";
         at.invalid(want, "", faults);
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Whether it is a port's name as Kubernetes has it (IANA_SVC_NAME).
+pub(super) fn is_port_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    (1..=15).contains(&bytes.len())
+        && bytes.iter().all(inner)
+        && bytes.iter().any(u8::is_ascii_lowercase)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && !text.contains("--")
 }

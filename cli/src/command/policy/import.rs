@@ -4,7 +4,7 @@ use axle_core::{
         cilium::{Effect, Import, Note, import_cilium},
         print_policy,
     },
-    model::Name,
+    model::{Name, Policy},
 };
 use clap::Args;
 use ipnet::IpNet;
@@ -20,7 +20,9 @@ use crate::{
 const EXAMPLES: &str = "\
 The policies go to standard output, ready for the inventory folder of the cluster that they are from; what could not be
 carried over exactly is reported on standard error, and the exit code is then 6. What cannot be said is left out where it
-allows, and refuses its document where it denies; what becomes wider is a workload's way to its own node, and is reported.
+allows; where it denies, nothing is printed at all. With --partial the rest is, and a rule that denies denies more instead:
+of peers that cannot be said everybody, of ports every port. What becomes wider is a workload's way to its own node, and is
+reported. What document `shop/web` becomes is named `shop/cnp.web` and, what it denies, `cnp-deny.shop.web`.
 
 Examples:
   axle policy import -f cilium.yaml --mesh 10.0.0.0/8 > policies.yaml
@@ -36,9 +38,13 @@ pub(crate) struct ImportArguments {
     /// Addresses of workloads and nodes, which CIDR rules of Cilium do not mean. Repeat for several.
     #[arg(long, value_name = "CIDR")]
     mesh: Vec<IpNet>,
-    /// Name the cluster in every selector, so that the policies can be applied at the hub and still mean that cluster.
+    /// Name the cluster in every name and selector, so that the policies can be applied at the hub and still mean that
+    /// cluster only.
     #[arg(long, value_name = "NAME")]
     cluster: Option<Name>,
+    /// Print what could be carried over though something was refused, with rules that deny more than they did.
+    #[arg(long)]
+    partial: bool,
 }
 
 /// What it comes to, as data.
@@ -64,13 +70,17 @@ impl ImportArguments {
             Failure { faults, ..Failure::new(Exit::Usage, "invalid_document", message) }
         })?;
         if let Some(cluster) = &self.cluster {
-            import = import.of_cluster(cluster);
+            import = import.of_cluster(cluster).map_err(|error| Failure::usage(error.to_string()))?;
         }
-        let imported = Imported {
-            exact: import.is_exact(),
-            policies: import.policies.iter().filter_map(print_policy).collect(),
-            notes: import.notes.clone(),
+        if !import.is_complete() && !self.partial {
+            import.policies.clear();
+        }
+        let print = |policy: &Policy| {
+            let unsaid = || Failure::new(Exit::Internal, "unprintable", format!("{} has no document", policy.title()));
+            print_policy(policy).ok_or_else(unsaid)
         };
+        let policies = import.policies.iter().map(print).collect::<Result<_, _>>()?;
+        let imported = Imported { exact: import.is_exact(), policies, notes: import.notes.clone() };
         output.show_text(&imported, |imported| imported.policies.join("---\n"))?;
         report(&documents, &import)
     }
@@ -93,7 +103,13 @@ fn report(documents: &[Document], import: &Import) -> Result<(), Failure> {
         Fault { place: format!("{source}:{line}:{}", note.column), text }
     });
     let faults: Vec<_> = faults.collect();
-    let message = format!("not exactly the same, see {}", format::count(faults.len(), "note"));
+    let notes = format::count(faults.len(), "note");
+    if import.policies.is_empty() && !import.is_complete() {
+        let message = format!("nothing was imported, see {notes}");
+        let failure = Failure { faults, ..Failure::new(Exit::Refused, "refused", message) };
+        return Err(failure.fix("mend what was refused, or print the rest with --partial"));
+    }
+    let message = format!("not exactly the same, see {notes}");
     let failure = Failure { faults, ..Failure::new(Exit::Refused, "inexact", message) };
     Err(failure.fix("read the notes, add what is missing, then apply what was printed"))
 }

@@ -83,10 +83,8 @@ impl Importer<'_> {
             (None, None, Some(at)) => {
                 let selector = selector(&at, self.faults)?;
                 let selected = self.groups.0.values().filter(|(labels, _)| selector.matches(labels));
-                let blocks: Vec<_> = selected.flat_map(|(_, blocks)| blocks.clone()).collect();
-                if blocks.is_empty() {
-                    self.lose(&at, "it selects no CiliumCIDRGroup among the documents: give their files too");
-                }
+                let blocks = selected.flat_map(|(_, blocks)| blocks.clone()).collect();
+                self.lose(&at, "only the CiliumCIDRGroups among the documents are known: name them (cidrGroupRef)");
                 blocks
             }
             _ => {
@@ -98,21 +96,22 @@ impl Importer<'_> {
         Some(blocks.into_iter().flat_map(|block| self.outside(at, block, holes.clone())).collect())
     }
 
-    /// A block without the addresses of the mesh, which CIDR rules of Cilium do not mean.
-    pub(super) fn outside(&mut self, at: &At<'_>, cidr: IpNet, holes: Vec<IpNet>) -> Option<IpBlock> {
-        if self.mesh.is_empty() {
-            if self.denies {
+    /// A block without the addresses of the mesh, which CIDR rules of Cilium do not mean. Nothing is cut out of one that
+    /// is denied: who is not a workload or node there, as on a machine beside the clusters, would be reached.
+    pub(super) fn outside(&mut self, at: &At<'_>, cidr: IpNet, mut holes: Vec<IpNet>) -> Option<IpBlock> {
+        if self.denies {
+            if self.mesh.is_empty() || self.mesh.iter().any(|net| net.contains(&cidr) || cidr.contains(net)) {
                 self.note(at, super::Effect::Stricter, "it denies the workloads and nodes in this block too");
-            } else {
-                let why =
-                    "it would allow workloads and nodes in this block too: say which addresses those have (--mesh)";
-                self.lose(at, why);
-                return None;
             }
+        } else if self.mesh.is_empty() {
+            let why = "it would allow workloads and nodes in this block too: say which addresses those have (--mesh)";
+            self.lose(at, why);
+            return None;
+        } else {
+            holes.extend(self.mesh);
         }
-        let within: Vec<_> = holes.iter().chain(self.mesh).filter(|hole| cidr.contains(*hole)).copied().collect();
-        let covered = holes.iter().chain(self.mesh).any(|hole| hole.contains(&cidr));
-        let except = IpNet::aggregate(&within);
-        (!covered).then_some(IpBlock { cidr, except })
+        let covered = holes.iter().any(|hole| hole.contains(&cidr));
+        holes.retain(|hole| cidr.contains(hole));
+        (!covered).then(|| IpBlock { cidr, except: IpNet::aggregate(&holes) })
     }
 }

@@ -57,7 +57,9 @@ impl Importer<'_> {
                 "fromCIDRSet" | "toCIDRSet" => peers.extend(networks(self.cidr_sets(&at))),
                 "toServices" => peers.extend(items.iter().filter_map(|item| self.service(item))),
                 "toFQDNs" => peers.extend(self.names(&items)),
-                _ => self.lose(&at, format!("{field} has no counterpart here")),
+                "fromGroups" | "toGroups" => self.lose(&at, format!("{field} has no counterpart here")),
+                // It restricts what the rules of every other document allow too.
+                _ => at.invalid("no such field", "write its labels into every rule that it is meant for", self.faults),
             }
         }
         // What is left of none matches nothing, and a rule of none is not needed.
