@@ -3,6 +3,8 @@
 
 #[path = "vectors/bench.rs"]
 mod bench;
+#[path = "vectors/cilium.rs"]
+mod cilium;
 #[path = "vectors/conformance.rs"]
 mod conformance;
 #[path = "vectors/own.rs"]
