@@ -289,12 +289,10 @@ impl Importer<'_> {
         if !open || (peers == Some(Peers::Any) && ports == Some(Ports::Any)) {
             return None;
         }
-        if self.denies {
-            let peers = if peers_lost { Some(Peers::Any) } else { peers };
-            let ports = if ports_lost { Some(Ports::Any) } else { ports };
-            return Some(Rule { name: String::new(), action: Action::Deny, peers: peers?, ports: ports? });
-        }
-        Some(Rule { name: String::new(), action: Action::Accept, peers: peers?, ports: ports? })
+        let peers = if self.denies && peers_lost { Peers::Any } else { peers? };
+        let ports = if self.denies && ports_lost { Ports::Any } else { ports? };
+        let action = if self.denies { Action::Deny } else { Action::Accept };
+        Some(Rule { name: String::new(), action, peers, ports })
     }
 
     /// Whether a rule does without authentication.

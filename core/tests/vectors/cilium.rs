@@ -61,6 +61,8 @@ enum Peers {
     Absent,
     /// An `app`, and a namespace or the policy's own, and a cluster or the own one.
     Endpoints(Option<&'static str>, Option<&'static str>, Option<&'static str>),
+    /// Whoever has not this `app`.
+    Without(&'static str),
     Entity(&'static str),
     Cidr(&'static str, Option<&'static str>),
 }
@@ -122,6 +124,7 @@ fn rule() -> impl Strategy<Value = Rule> {
     let peers = prop_oneof![
         1 => Just(Peers::Absent),
         3 => (app(), namespace, cluster).prop_map(|(app, namespace, cluster)| Peers::Endpoints(app, namespace, cluster)),
+        1 => select(&["web", "db"][..]).prop_map(Peers::Without),
         3 => select(entities.to_vec()).prop_map(Peers::Entity),
         3 => (select(blocks.to_vec()), any::<bool>()).prop_map(|(block, hole)| {
             Peers::Cidr(block, (hole && block.starts_with("192")).then_some("192.0.2.128/25"))
@@ -167,6 +170,9 @@ fn text(document: &Document, number: usize) -> String {
                     let equal = [app, namespace, named].into_iter().flatten().collect::<Vec<_>>().join(", ");
                     format!("{side}Endpoints: [{{matchLabels: {{{equal}}}{any}}}]")
                 }
+                Peers::Without(app) => {
+                    format!("{side}Endpoints: [{{matchExpressions: [{{key: app, operator: NotIn, values: [{app}]}}]}}]")
+                }
                 Peers::Entity(entity) => format!("{side}Entities: [{entity}]"),
                 Peers::Cidr(block, None) => format!("{side}CIDR: [{block}]"),
                 Peers::Cidr(block, Some(hole)) => format!("{side}CIDRSet: [{{cidr: {block}, except: [{hole}]}}]"),
@@ -204,6 +210,12 @@ fn about(peers: &Peers, own: Option<&str>, address: IpAddr) -> bool {
                 app.is_none_or(|app| app == *its_app)
                     && namespace.or(own).is_none_or(|namespace| namespace == *its_namespace)
                     && (*cluster == Some("*") || cluster.unwrap_or("east") == *its_cluster)
+            }
+            _ => false,
+        },
+        Peers::Without(without) => match peer {
+            Who::Workload { cluster, namespace, app } => {
+                *cluster == "east" && own.is_none_or(|own| own == *namespace) && app != without
             }
             _ => false,
         },
@@ -261,9 +273,10 @@ fn allowed(documents: &[Document], direction: usize, subject: &Who, peer: IpAddr
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
     #[test]
-    fn an_import_never_allows_more(documents in vec(document(), 1..4)) {
+    fn an_import_never_allows_more(documents in vec(document(), 1..4), is_mesh_known in any::<bool>()) {
         let text: String = documents.iter().zip(0..).map(|(document, number)| text(document, number)).collect();
-        let import = import_cilium(&text, &[MESH.parse().unwrap()]).unwrap_or_else(|faults| panic!("{text}\n{faults:#?}"));
+        let mesh: &[IpNet] = if is_mesh_known { &[MESH.parse().unwrap()] } else { &[] };
+        let import = import_cilium(&text, mesh).unwrap_or_else(|faults| panic!("{text}\n{faults:#?}"));
         let exact = import.notes.iter().all(|note| matches!(note.effect, Effect::None | Effect::Wider));
         let mut bench = bench();
         for policy in import.policies {

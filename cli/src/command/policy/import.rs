@@ -20,9 +20,10 @@ use crate::{
 const EXAMPLES: &str = "\
 The policies go to standard output, ready for the inventory folder of the cluster that they are from; what could not be
 carried over exactly is reported on standard error, and the exit code is then 6. What cannot be said is left out where it
-allows; where it denies, nothing is printed at all. With --partial the rest is, and a rule that denies denies more instead:
-of peers that cannot be said everybody, of ports every port. What becomes wider is a workload's way to its own node, and is
-reported. What document `shop/web` becomes is named `shop/cnp.web` and, what it denies, `cnp-deny.shop.web`.
+allows; where it denies, no policy is printed at all. With --partial all others are, and a rule that denies denies more
+instead: of peers that cannot be said everybody, of ports every port. What becomes wider is a workload's way to its own
+node, and is reported. The documents are read as Cilium 1.19 and later read them: without a cluster, a selector is about
+its own. What document shop/web becomes is named shop/cnp.web and, what it denies, cnp-deny.shop.web.
 
 Examples:
   axle policy import -f cilium.yaml --mesh 10.0.0.0/8 > policies.yaml
