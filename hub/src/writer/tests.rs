@@ -279,3 +279,34 @@ async fn a_database_that_lost_commits_begins_a_new_epoch() {
     assert_eq!(hub.add(9, "").await.unwrap().revision, 4);
     assert_chained(&hub.records().await);
 }
+
+#[tokio::test]
+async fn a_hub_stops_at_a_record_that_it_cannot_read() {
+    use axle_proto::v1;
+    use prost::Message as _;
+    let dir = tempfile::tempdir().unwrap();
+    let url = sqlite(&dir);
+    let hub = Hub::start(&url).await;
+    hub.begin().await;
+    let before = hub.replica.read().position();
+    // What a newer hub writes: of a kind of object that there is not yet.
+    let key = v1::Key { kind: 200, name: "new".into(), ..v1::Key::default() };
+    let delete = v1::Tombstone { key: Some(key), uid: vec![1; 16].into() };
+    let change = v1::Change { change: Some(v1::change::Change::Delete(delete)) };
+    let (revision, hash) = (before.revision + 1, vec![7; 32]);
+    let record = v1::Record { revision, hash: hash.clone().into(), changes: vec![change], ..v1::Record::default() };
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let sql = "INSERT INTO log SELECT revision + 1, ?1, 0, 'user:test', '', 'new', ?2 FROM head";
+    sqlx::query(sql).bind(&hash).bind(record.encode_to_vec()).execute(&pool).await.unwrap();
+    sqlx::query("UPDATE head SET revision = revision + 1, hash = ?1").bind(&hash).execute(&pool).await.unwrap();
+
+    timeout(SOON, async {
+        while hub.replica.health().is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is not ready any more");
+    assert!(hub.add(1, "").await.is_err(), "and takes no write");
+    assert_eq!(hub.replica.read().position(), before, "it goes on with what it has");
+}
