@@ -202,7 +202,7 @@ impl Copy for Spoke {
     }
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
-        let Intake { taken: snapshot, refused } = snapshot;
+        let Intake { taken: snapshot, refused, .. } = snapshot;
         let to = snapshot.at;
         let (cluster, after) = (self.cluster, self.held);
         self.take(vec![Command::TakeSnapshot { cluster, after, snapshot, refused }], to).await

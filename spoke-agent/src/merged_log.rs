@@ -42,12 +42,16 @@ pub struct MergedLog {
 pub struct Taken {
     /// The new revision, if there is one.
     pub delta: Option<Delta>,
+    /// How far the feed is taken in now.
+    pub at: Option<Position>,
     /// What the feed sent and does not own.
     pub foreign: Vec<Key>,
     /// What a node sent that claims what is another's: refused, or taken without that.
     pub claimed: Vec<Refusal>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
+    /// What was deleted above and is not here: where it could not be read, that is over.
+    pub gone: Vec<Key>,
     /// Why it is not on disk, if it is not: it is in memory all the same, and taken again after a restart.
     pub trouble: Option<String>,
 }
@@ -126,11 +130,13 @@ impl MergedLog {
     }
 
     /// Takes a batch from a feed, which stands at `at` with it (`None` if it cannot be resumed from there), and whose own
-    /// upstream stands at `origin`. A revision is made if anything changes, or if the origin moves on.
+    /// upstream stands at `origin`. A revision is made if anything changes, or if the origin moves on. What a node may not
+    /// claim it may claim later, so it begins with everything then.
     pub fn take(&mut self, feed: &Feed, batch: Batch, at: Option<Position>, origin: Option<Position>) -> Taken {
-        let Merged { changes, foreign, claimed, removed_nodes } = merge::merge(self, feed, batch);
+        let Merged { changes, foreign, claimed, removed_nodes, gone } = merge::merge(self, feed, batch);
         let origin = origin.or(self.contents.origin());
-        let mut taken = Taken { foreign, claimed, removed_nodes, ..Taken::default() };
+        let at = at.filter(|_| claimed.is_empty());
+        let mut taken = Taken { at, foreign, claimed, removed_nodes, gone, ..Taken::default() };
         for node in &taken.removed_nodes {
             self.feeds.remove(&Feed::Node(node.clone()));
         }

@@ -226,6 +226,10 @@ struct RelaySession {
 }
 
 impl Hooks for RelaySession {
+    fn begins_anew(&mut self) {
+        self.sent.begins_anew();
+    }
+
     fn acknowledged(&mut self, ack: axle_core::session::Ack) {
         self.sent.acknowledged(ack, &self.log, &self.problems, "the relay");
     }

@@ -7,7 +7,7 @@ mod hub;
 pub mod registry;
 pub mod tokens;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axle_core::{model::Name, session::Heartbeat};
 use axle_proto::v1::enrollment_server::EnrollmentServer;
@@ -30,7 +30,7 @@ use crate::{
     problems::Problems,
     renew::keep_renewed,
     report::keep_reporting,
-    shared_log::{FeedIntake, Hooks as _, SharedLog, fresh_uid},
+    shared_log::{FeedIntake, Hooks as _, SharedLog, Unread, fresh_uid},
     state_directory::{Enrollment, StateDirectory},
     status::RelayStatus,
     tasks::Tasks,
@@ -220,9 +220,9 @@ async fn follow_inventory(
         let now = inventory.borrow_and_update().clone();
         let make = |log: &MergedLog| {
             let objects = ClusterObjects::of(&now, log, clock::now_ms(), &mut fresh_uid);
-            (objects.batch, objects.problems)
+            Ok::<_, Infallible>((objects.batch, objects.problems))
         };
-        let (_, wrong) = log.take_with(&Feed::Local, (None, None), &[], make);
+        let Ok((_, wrong)) = log.take_with(&Feed::Local, (None, None), Unread::default(), make);
         problems.set("inventory", now.problems.iter().cloned().chain(wrong).chain(log.trouble()).collect());
         tokio::select! {
             changed = inventory.changed() => if changed.is_err() { return },

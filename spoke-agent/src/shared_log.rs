@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Delta, Position},
-    model::Uid,
+    model::{Envelope, Key, Uid},
     refusal::Refusal,
 };
 use axle_transport::sync::{View, ViewSettings};
@@ -32,9 +32,20 @@ pub struct Step<'a> {
     /// The new revision, if there is one.
     pub delta: Option<&'a Delta>,
     /// What came and could not be read.
-    pub refused: &'a [Refusal],
+    pub unread: Unread<'a>,
+    /// What was deleted above and the log never had.
+    pub gone: &'a [Key],
     /// Whether a whole copy of the upstream's log came.
     pub whole: bool,
+}
+
+/// What came and could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unread<'a> {
+    /// All of it, and why.
+    pub refused: &'a [Refusal],
+    /// Of that, what requires more than this agent knows, as it came.
+    pub envelopes: &'a [Envelope],
 }
 
 /// See the module.
@@ -111,32 +122,36 @@ impl SharedLog {
         inner.follower = Some(follower);
     }
 
-    /// Takes a batch of a feed; see [`MergedLog::take`]. `make` sees the log as it is at that moment.
-    pub fn take_with<T>(
+    /// Takes a batch of a feed; see [`MergedLog::take`]. `make` sees the log as it is at that moment, and may decide that
+    /// nothing is taken.
+    ///
+    /// # Errors
+    /// As `make` says.
+    pub fn take_with<T, E>(
         &self,
         feed: &Feed,
         place: (Option<Position>, Option<Position>),
-        refused: &[Refusal],
-        make: impl FnOnce(&MergedLog) -> (Batch, T),
-    ) -> (Taken, T) {
+        unread: Unread<'_>,
+        make: impl FnOnce(&MergedLog) -> Result<(Batch, T), E>,
+    ) -> Result<(Taken, T), E> {
         let mut inner = self.inner.lock();
-        let (batch, made) = make(&inner.log);
+        let (batch, made) = make(&inner.log)?;
         let whole = *feed == Feed::Upstream && matches!(batch, Batch::Whole(_));
         if *feed == Feed::Upstream {
-            inner.log.note_unread(&batch, refused);
+            inner.log.note_unread(&batch, unread.refused);
         }
         let taken = inner.log.take(feed, batch, place.0, place.1);
         inner.note_trouble(taken.trouble.as_ref());
         if let Some(delta) = &taken.delta {
             self.serve(&inner.log, delta);
         }
-        if taken.delta.is_some() || !refused.is_empty() || whole {
+        if taken.delta.is_some() || !unread.refused.is_empty() || !taken.gone.is_empty() || whole {
             let Inner { log, follower, .. } = &mut *inner;
             if let Some(follower) = follower {
-                follower.follow(log, &Step { delta: taken.delta.as_ref(), refused, whole });
+                follower.follow(log, &Step { delta: taken.delta.as_ref(), unread, gone: &taken.gone, whole });
             }
         }
-        (taken, made)
+        Ok((taken, made))
     }
 
     fn serve(&self, log: &MergedLog, delta: &Delta) {

@@ -33,6 +33,11 @@ struct SentState {
 }
 
 impl Sent {
+    /// The peer will answer about everything anew.
+    pub fn begins_anew(&self) {
+        self.0.lock().refused.clear();
+    }
+
     /// The peer answered.
     pub fn acknowledged(&self, ack: Ack, log: &SharedLog, problems: &Problems, source: &'static str) {
         let mut state = self.0.lock();

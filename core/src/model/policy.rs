@@ -65,13 +65,7 @@ impl Policy {
     /// What a receiver must know to take it, sorted.
     #[must_use]
     pub fn features(&self) -> Vec<String> {
-        let feature = |peer: &Peer| match peer {
-            Peer::Service { .. } => Some(feature::SERVICE_PEERS),
-            Peer::Identities { .. } => Some(feature::IDENTITY_PEERS),
-            Peer::DomainNames(_) => Some(feature::DOMAIN_NAMES),
-            Peer::Pods { .. } | Peer::Networks(_) | Peer::Nodes { .. } | Peer::Unknown(_) => None,
-        };
-        let features: std::collections::BTreeSet<_> = self.peers().filter_map(feature).collect();
+        let features: std::collections::BTreeSet<_> = self.peers().filter_map(Peer::feature).collect();
         features.into_iter().map(str::to_owned).collect()
     }
 }
@@ -205,6 +199,17 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// What a receiver must know to take it.
+    #[must_use]
+    pub fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::Service { .. } => Some(feature::SERVICE_PEERS),
+            Self::Identities { .. } => Some(feature::IDENTITY_PEERS),
+            Self::DomainNames(_) => Some(feature::DOMAIN_NAMES),
+            Self::Pods { .. } | Self::Networks(_) | Self::Nodes { .. } | Self::Unknown(_) => None,
+        }
+    }
+
     /// Whether only rules that accept may have it.
     #[must_use]
     pub fn only_accepts(&self) -> bool {

@@ -51,6 +51,8 @@ pub struct Intake<T> {
     pub taken: T,
     /// What was left out, and why.
     pub refused: Vec<Refusal>,
+    /// Of that, what requires more than this receiver knows, as it came.
+    pub unread: Vec<Envelope>,
 }
 
 /// A breach of the protocol: the session ends, and the next one resumes from what is held.
@@ -167,11 +169,11 @@ impl Receiver {
         let bytes =
             changes.iter().map(|change| if let Change::Put(put) = change { put.payload.len() } else { 0 }).sum();
         self.check_size(changes.len(), bytes)?;
-        let mut refused = Vec::new();
+        let (mut refused, mut unread) = (Vec::new(), Vec::new());
         let mut taken = Vec::with_capacity(changes.len());
         for change in changes {
             match change {
-                Change::Put(envelope) => match self.open(envelope, codec) {
+                Change::Put(envelope) => match self.open(envelope, codec, &mut unread) {
                     Ok(object) => taken.push(Change::Put(object)),
                     Err(refusal) => refused.push(refusal),
                 },
@@ -179,7 +181,7 @@ impl Receiver {
             }
         }
         self.held = Some(to);
-        Ok(Effect::Apply(Intake { taken: Delta { from, to, changes: taken, origin }, refused }))
+        Ok(Effect::Apply(Intake { taken: Delta { from, to, changes: taken, origin }, refused, unread }))
     }
 
     fn page(&mut self, page: Page) -> Result<Effect, Fault> {
@@ -232,20 +234,20 @@ impl Receiver {
                 wanted: format!("{} objects with digest {}", marker.count, marker.digest),
             });
         }
-        let mut refused = Vec::new();
+        let (mut refused, mut unread) = (Vec::new(), Vec::new());
         let mut objects = Vec::with_capacity(partial.objects.len());
         for envelope in partial.objects {
-            match self.open(envelope, codec) {
+            match self.open(envelope, codec, &mut unread) {
                 Ok(object) => objects.push(object),
                 Err(refusal) => refused.push(refusal),
             }
         }
         self.held = Some(marker.at);
         let taken = Snapshot { at: marker.at, objects, origin: marker.origin };
-        Ok(Effect::Replace(Intake { taken, refused }))
+        Ok(Effect::Replace(Intake { taken, refused, unread }))
     }
 
-    fn open(&self, envelope: Envelope, codec: &dyn Codec) -> Result<Object, Refusal> {
+    fn open(&self, envelope: Envelope, codec: &dyn Codec, unread: &mut Vec<Envelope>) -> Result<Object, Refusal> {
         let (key, revision) = (envelope.key.clone(), envelope.revision);
         let refuse = |code: &str, message| Refusal { key: key.clone(), revision, code: code.into(), message };
         let unknown: Vec<&str> = envelope
@@ -256,6 +258,7 @@ impl Receiver {
             .collect();
         if !unknown.is_empty() {
             let message = format!("it requires {}, which this version does not know: upgrade it", unknown.join(", "));
+            unread.push(envelope);
             return Err(refuse(code::UNKNOWN_FEATURE, message));
         }
         envelope.open(codec).map_err(|message| refuse(code::INVALID_OBJECT, message))

@@ -3,7 +3,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use axle_core::{
     log::Contents,
-    model::{Key, Kind, Name, Node, Object, Resource, Uid},
+    model::{Key, Kind, Name, Node, Object, Resource, Scope, Uid},
     state::{Endpoints, range_of_others},
 };
 use axle_proto::convert;
@@ -57,18 +57,21 @@ impl<'a> Claims<'a> {
             return Some(format!("{address} is left out: it is in a range of {range}"));
         }
         let others = self.contents.list(Kind::Node).chain(self.contents.list(Kind::Endpoint));
-        let whose = others.into_iter().find_map(|object| match &*object.resource {
+        let (whose, owner, scope) = others.into_iter().find_map(|object| match &*object.resource {
             Resource::Node(other) if other.name != *node && other.addresses.contains(&address) => {
-                Some(format!("node {}'s", other.name))
+                Some((format!("node {}'s", other.name), &other.name, object.key.scope))
             }
             Resource::Endpoint(other) if other.node != *node && other.addresses.contains(&address) => {
-                Some(format!("workload {}/{}'s", other.namespace, other.name))
+                let whose = format!("workload {}/{}'s on node {}", other.namespace, other.name, other.node);
+                Some((whose, &other.node, object.key.scope))
             }
             _ => None,
         })?;
+        let cluster = self.contents.list(Kind::Cluster).find(|cluster| scope == Scope::Cluster(cluster.uid));
+        let cluster = cluster.map_or("CLUSTER", |cluster| cluster.key.name.as_str());
         Some(format!(
-            "{address} is left out: it is {whose}; if that is gone for good, remove its node at the hub, and if this one only \
-             shares it, say with --node-address which are its own"
+            "{address} is left out: it is {whose}; if that node is gone for good: axle node remove {cluster} {owner}; if this \
+             one only shares it, say with --node-address which are its own"
         ))
     }
 }

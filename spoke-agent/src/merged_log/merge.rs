@@ -31,6 +31,8 @@ pub struct Merged {
     pub claimed: Vec<Refusal>,
     /// Nodes that were removed from above.
     pub removed_nodes: Vec<Name>,
+    /// What was deleted above and is not here: where it could not be read, that is over.
+    pub gone: Vec<Key>,
 }
 
 /// Merges `batch` of `feed` into the log. Only the owner of an object changes it; echoes from upstream are dropped, but for
@@ -95,7 +97,12 @@ impl Merger<'_> {
     }
 
     fn delete(&mut self, key: Key, uid: Uid) {
-        let Some(held) = self.contents.get(&key).filter(|held| held.uid == uid) else { return };
+        let held = self.contents.get(&key);
+        if held.is_none() && *self.feed == Feed::Upstream {
+            self.merged.gone.push(key);
+            return;
+        }
+        let Some(held) = held.filter(|held| held.uid == uid) else { return };
         match (self.ownership.owner(held), self.feed) {
             // An echo of our own delete would find nothing here: somebody above removed this node, for good.
             (Feed::Node(node), Feed::Upstream) if key.kind == Kind::Node => self.remove_node(node),

@@ -6,6 +6,7 @@ mod held;
 mod in_force;
 mod policies;
 mod report;
+mod stand_in;
 mod thread;
 mod translating;
 mod writes;
@@ -17,7 +18,7 @@ use std::sync::{
 
 use axle_core::{
     log::{Change, Position},
-    model::{Name, Object, Uid},
+    model::{Envelope, Key, Name, Object, Uid},
     refusal::Refusal,
 };
 use tokio::sync::{oneshot, watch};
@@ -51,6 +52,8 @@ pub struct Revision {
     pub origin: Option<Position>,
     /// What could not even be read, so that the revision's policies are held back.
     pub refused: Vec<Refusal>,
+    /// What was deleted and the log never had, because it could not be read.
+    pub gone: Vec<Key>,
     /// Whether it comes of a whole copy of the upstream's log: then `refused` is all that cannot be read.
     pub whole: bool,
 }
@@ -66,6 +69,8 @@ pub enum Work {
         origin: Position,
         /// What could not be read of it.
         refused: Vec<Refusal>,
+        /// Of that, what requires more than this version knows.
+        unread: Vec<Envelope>,
     },
     /// The next revision.
     Revise(Arc<Revision>),

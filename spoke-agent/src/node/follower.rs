@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axle_core::{
     log::Position,
-    model::{Kind, Scope},
+    model::{Envelope, Kind, Scope},
 };
 
 use super::enforcement::{Enforcement, Revision, Work};
@@ -17,39 +17,45 @@ use crate::{
 pub(super) struct EnforcementFollower {
     enforcement: Enforcement,
     begun: bool,
+    /// What came before that and requires more than this version knows.
+    unread: Vec<Envelope>,
 }
 
 impl EnforcementFollower {
     pub(super) fn new(enforcement: Enforcement) -> Self {
-        Self { enforcement, begun: false }
+        Self { enforcement, begun: false, unread: Vec::new() }
     }
 }
 
 impl Follower for EnforcementFollower {
     fn follow(&mut self, log: &MergedLog, step: &Step<'_>) {
-        let Step { delta, refused, whole } = *step;
+        let Step { delta, unread, gone, whole } = *step;
         let contents = log.contents();
         if self.begun {
             let changes = delta.map(|delta| delta.changes.clone()).unwrap_or_default();
-            let revision = Revision { changes, origin: contents.origin(), refused: refused.to_vec(), whole };
+            let (refused, gone) = (unread.refused.to_vec(), gone.to_vec());
+            let revision = Revision { changes, origin: contents.origin(), refused, gone, whole };
             self.enforcement.ask(Work::Revise(Arc::new(revision)));
             return;
         }
+        self.unread.extend_from_slice(unread.envelopes);
         let Some(origin) = contents.origin() else { return };
         let scope = Scope::Cluster(log.ownership().cluster());
         let knows_itself = contents.list_in(Kind::Node, scope).any(|node| log.ownership().is_own_node(node));
         if knows_itself {
             self.begun = true;
-            self.enforcement.ask(beginning(log, origin));
+            self.enforcement.ask(beginning(log, origin, std::mem::take(&mut self.unread)));
         }
     }
 }
 
 /// What a restart begins with. What could not be read may be news to the enforcement even then: an agent that was killed
 /// after taking a revision has not held back what came with it.
-fn beginning(log: &MergedLog, origin: Position) -> Work {
+fn beginning(log: &MergedLog, origin: Position, mut unread: Vec<Envelope>) -> Work {
     let objects = log.contents().iter().cloned().collect();
-    Work::Begin { objects, origin, refused: log.unread().values().cloned().collect() }
+    // The copy of the upstream's log came before this node was in it, and what could not be read may be gone by now.
+    unread.retain(|envelope| log.unread().contains_key(&envelope.key));
+    Work::Begin { objects, origin, refused: log.unread().values().cloned().collect(), unread }
 }
 
 #[cfg(test)]
@@ -72,19 +78,23 @@ mod tests {
         };
         let key = Key { kind: Kind::Policy, scope: Scope::Fleet, namespace: String::new(), name: name("p") };
         let refusal = Refusal { key, revision: 3, code: code::UNKNOWN_FEATURE.into(), message: "upgrade".into() };
+        let (key, uid, features) = (refusal.key.clone(), Uid([7; 16]), vec!["later".to_owned()]);
+        let envelope = Envelope { key, uid, revision: 3, features, payload: [].as_slice().into() };
         let at = |revision| Position { revision, ..Position::default() };
         let mut log = open();
         let batch = Batch::Changes(Vec::new());
         log.note_unread(&batch, std::slice::from_ref(&refusal));
         let _ = log.take(&Feed::Upstream, batch, None, Some(at(3)));
         drop(log);
-        let Work::Begin { refused, .. } = beginning(&open(), at(3)) else { unreachable!() };
-        assert_eq!(refused, [refusal]);
+        let Work::Begin { refused, unread, .. } = beginning(&open(), at(3), vec![envelope.clone()]) else {
+            unreachable!()
+        };
+        assert_eq!((refused, unread), (vec![refusal], vec![envelope.clone()]));
         let mut log = open();
         log.note_unread(&Batch::Whole(Vec::new()), &[]);
         let _ = log.take(&Feed::Upstream, Batch::Whole(Vec::new()), Some(at(5)), Some(at(5)));
         drop(log);
-        let Work::Begin { refused, .. } = beginning(&open(), at(5)) else { unreachable!() };
-        assert_eq!(refused, []);
+        let Work::Begin { refused, unread, .. } = beginning(&open(), at(5), vec![envelope]) else { unreachable!() };
+        assert!(refused.is_empty() && unread.is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! This machine's part of the inventory: itself, its workloads, and where they are attached.
-use std::{path::PathBuf, sync::Arc};
+use std::{convert::Infallible, path::PathBuf, sync::Arc};
 
 use axle_core::manifest::Document;
 
@@ -14,7 +14,7 @@ use crate::{
     inventory::{Interfaces, Inventory, InventoryWatch, NodeObjects, ThisNode},
     merged_log::Feed,
     problems::Problems,
-    shared_log::{SharedLog, fresh_uid},
+    shared_log::{SharedLog, Unread, fresh_uid},
     state_directory::StateDirectory,
 };
 
@@ -75,7 +75,8 @@ impl LocalInventory {
         let objects = self.log.read(|log| NodeObjects::of(inventory, log, &node, clock::now_ms(), &mut fresh_uid));
         self.place(objects.interfaces, objects.complete);
         let batch = objects.batch;
-        let _ = self.log.take_with(&Feed::Local, (None, None), &[], |_| (batch, ()));
+        let Ok(_) =
+            self.log.take_with(&Feed::Local, (None, None), Unread::default(), |_| Ok::<_, Infallible>((batch, ())));
         let mut wrong = inventory.problems.clone();
         if !self.setup.beside_relay {
             wrong.extend(foreign(inventory));

@@ -53,22 +53,40 @@ pub struct RelayHost {
 
 /// The newest session of each node: an older one ends when the node comes again, or is removed.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<BTreeMap<Name, CancellationToken>>>);
+pub struct Sessions(Arc<Mutex<BTreeMap<Name, Session>>>);
+
+#[derive(Debug, Clone, Default)]
+struct Session {
+    end: CancellationToken,
+    /// Some of what the node claims was another's.
+    is_refused: bool,
+}
 
 impl Sessions {
     fn begin(&self, node: &Name) -> CancellationToken {
         let end = CancellationToken::new();
-        if let Some(older) = self.0.lock().insert(node.clone(), end.clone()) {
-            older.cancel();
+        if let Some(older) = self.0.lock().insert(node.clone(), Session { end: end.clone(), is_refused: false }) {
+            older.end.cancel();
         }
         end
     }
 
     /// Ends the node's session.
     pub fn end(&self, node: &Name) {
-        if let Some(end) = self.0.lock().remove(node) {
-            end.cancel();
+        if let Some(session) = self.0.lock().remove(node) {
+            session.end.cancel();
         }
+    }
+
+    fn refused(&self, node: &Name) {
+        if let Some(session) = self.0.lock().get_mut(node) {
+            session.is_refused = true;
+        }
+    }
+
+    /// A node gave something up, or is gone: whoever was refused because of another node comes again with everything.
+    pub fn hear_refused(&self) {
+        self.0.lock().values().filter(|session| session.is_refused).for_each(|session| session.end.cancel());
     }
 }
 
@@ -79,6 +97,7 @@ pub struct NodeSession {
     log: Arc<SharedLog>,
     board: Arc<Board>,
     namespaces: Arc<Notify>,
+    sessions: Sessions,
 }
 
 impl RelayHost {
@@ -108,6 +127,7 @@ impl Host for RelayHost {
             log: self.log.clone(),
             board: self.board.clone(),
             namespaces: self.namespaces.clone(),
+            sessions: self.sessions.clone(),
         };
         let end = self.sessions.begin(&node);
         Ok(Admission {
@@ -151,6 +171,13 @@ impl Hooks for NodeSession {
         if taken.delta.as_ref().is_some_and(|delta| delta.changes.iter().any(names_unknown)) {
             self.namespaces.notify_one();
         }
+        let mut changes = taken.delta.iter().flat_map(|delta| &delta.changes);
+        if changes.any(|change| change.key().kind == Kind::Node) {
+            self.sessions.hear_refused();
+        }
+        if !taken.claimed.is_empty() {
+            self.sessions.refused(&self.node);
+        }
     }
 
     fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
@@ -192,5 +219,24 @@ fn inside(cluster: &Cluster, addresses: &[IpAddr]) -> Result<(), (&'static str, 
             let message = format!("{address} is in no prefix of cluster {name}; wanted an address in {prefixes}");
             Err((code::ADDRESS_OUTSIDE, message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_refused_comes_again_once_another_gave_something_up() {
+        let sessions = Sessions::default();
+        let (n1, n2) = (Name::new("n1").unwrap(), Name::new("n2").unwrap());
+        let (fine, refused) = (sessions.begin(&n1), sessions.begin(&n2));
+        sessions.refused(&n2);
+        assert!(!refused.is_cancelled());
+        sessions.hear_refused();
+        assert!(refused.is_cancelled() && !fine.is_cancelled());
+        let again = sessions.begin(&n2);
+        sessions.hear_refused();
+        assert!(!again.is_cancelled(), "once");
     }
 }

@@ -54,10 +54,17 @@ impl Hooks for HubSession {
             self.sessions.end(node);
             self.board.removed(node);
         }
+        if !taken.removed_nodes.is_empty() {
+            self.sessions.hear_refused();
+        }
     }
 
     fn unread(&mut self, log: &MergedLog) {
         self.board.withhold(log.unread().values().map(refusal_to_wire).collect());
+    }
+
+    fn begins_anew(&mut self) {
+        self.sent.begins_anew();
     }
 
     fn acknowledged(&mut self, ack: Ack) {

@@ -10,7 +10,7 @@ use axle_core::{
 use axle_proto::v1;
 use axle_transport::sync::{Goodbye, Replica};
 
-use super::SharedLog;
+use super::{SharedLog, Unread};
 use crate::merged_log::{Batch, Feed, MergedLog, Taken};
 
 /// What else the owner of a session wants to hear.
@@ -24,6 +24,9 @@ pub trait Hooks: Send + 'static {
     fn acknowledged(&mut self, ack: Ack) {
         let _ = ack;
     }
+
+    /// The upstream gets the own log anew: what it refused before it will refuse again, or take.
+    fn begins_anew(&mut self) {}
 
     /// What the kernels of a peer's nodes hold.
     fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
@@ -52,12 +55,15 @@ pub struct FeedIntake<H> {
     hooks: H,
     /// Where the sender's log was at last.
     head: Option<Position>,
+    /// How far the feed was taken in when this session took of it last.
+    after: Option<Position>,
 }
 
 impl<H: Hooks> FeedIntake<H> {
     /// For `feed` of `log`.
     pub fn new(log: Arc<SharedLog>, feed: Feed, hooks: H) -> Self {
-        Self { log, feed, hooks, head: None }
+        let after = log.read(|log| log.fed(&feed));
+        Self { log, feed, hooks, head: None, after }
     }
 
     fn has_begun(&self) -> bool {
@@ -68,9 +74,9 @@ impl<H: Hooks> FeedIntake<H> {
         &mut self,
         (at, origin): (Position, Option<Position>),
         resumable: bool,
-        refused: &[Refusal],
+        unread: Unread<'_>,
         batch: impl FnOnce(&MergedLog) -> Batch,
-    ) -> Vec<Refusal> {
+    ) -> Result<Vec<Refusal>, Goodbye> {
         let is_behind = self.head.is_some_and(|head| at.revision < head.revision);
         let origin = match self.feed {
             // A first copy is complete at the head: a snapshot may be older, and what follows it is as much a part of it.
@@ -81,12 +87,20 @@ impl<H: Hooks> FeedIntake<H> {
             Feed::Local | Feed::Node(_) => None,
         };
         let at = resumable.then_some(at);
-        let (taken, ()) = self.log.take_with(&self.feed, (at, origin), refused, |log| (batch(log), ()));
+        let (taken, ()) = self.log.take_with(&self.feed, (at, origin), unread, |log| {
+            // What a session that was replaced still has under way is older than what the newer one brought.
+            if log.fed(&self.feed) == self.after {
+                Ok((batch(log), ()))
+            } else {
+                Err(Goodbye::because("a newer session has gone on: reconnect, and resume from there"))
+            }
+        })?;
+        self.after = taken.at;
         self.hooks.taken(&taken);
         if self.feed == Feed::Upstream {
             self.log.read(|log| self.hooks.unread(log));
         }
-        taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(taken.claimed).collect()
+        Ok(taken.foreign.into_iter().map(|key| foreign(&self.feed, key)).chain(taken.claimed).collect())
     }
 
     /// Whether the other policies of a revision stay as they are, because one of them could not be read: a policy may be
@@ -187,7 +201,7 @@ impl<H: Hooks> Replica for FeedIntake<H> {
 
     async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
         let mut refused = Vec::new();
-        for Intake { taken: delta, refused: unreadable } in deltas {
+        for Intake { taken: delta, refused: unreadable, unread: envelopes } in deltas {
             let mut changes = Vec::with_capacity(delta.changes.len());
             for change in delta.changes {
                 match change {
@@ -205,27 +219,33 @@ impl<H: Hooks> Replica for FeedIntake<H> {
             // What was not read is wanted again once this program can: until then the feed begins with everything.
             let resumable = unread.is_empty() && self.held().is_some();
             let batch = |_: &MergedLog| Batch::Changes(changes);
-            refused.extend(self.take((delta.to, delta.origin), resumable, &unread, batch));
+            let unread = Unread { refused: &unread, envelopes: &envelopes };
+            refused.extend(self.take((delta.to, delta.origin), resumable, unread, batch)?);
         }
         Ok(refused)
     }
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
-        let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable } = snapshot;
+        let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable, unread: envelopes } = snapshot;
         let mut refused = Vec::new();
         self.sift(&mut objects, &mut refused);
         self.hooks.resynced();
         let withheld = self.withhold_whole(&mut objects, &unreadable);
         refused.extend(withheld.iter().cloned());
-        let unread = [unreadable, withheld].concat();
-        let more = self.take((at, origin), unread.is_empty(), &unread, |log| {
+        let all = [unreadable, withheld].concat();
+        let unread = Unread { refused: &all, envelopes: &envelopes };
+        let more = self.take((at, origin), all.is_empty(), unread, |log| {
             // What is there and was not read stays as it was.
-            let stays = |object: &&Object| unread.iter().any(|refusal| refusal.key == object.key);
+            let stays = |object: &&Object| all.iter().any(|refusal| refusal.key == object.key);
             objects.extend(log.contents().iter().filter(stays).cloned());
             Batch::Whole(objects)
-        });
+        })?;
         refused.extend(more);
         Ok(refused)
+    }
+
+    fn begins_anew(&mut self) {
+        self.hooks.begins_anew();
     }
 
     fn acknowledged(&mut self, ack: Ack) {

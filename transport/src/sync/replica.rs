@@ -29,6 +29,9 @@ pub trait Replica: Send + 'static {
         let _ = head;
     }
 
+    /// A session began; the peer has no copy of the own log that can be resumed, so it gets everything anew.
+    fn begins_anew(&mut self) {}
+
     /// Whether the upper side may have the own log now; asked at the lower side, after whatever was taken.
     fn may_serve(&self) -> bool {
         true

@@ -12,7 +12,7 @@ use std::{
 
 use axle_core::{
     log::{Change, Position},
-    model::{Endpoint, Kind, Object, Resource, Scope, Uid},
+    model::{Endpoint, Envelope, Kind, Object, Resource, Scope, Uid},
     policy::{
         Ruling,
         compile::{Compiler, Context, Outcome, Refused},
@@ -102,7 +102,8 @@ impl Enforcer {
 
     /// Takes the first complete state. The policies are those that were in force before a restart, with what the log has
     /// instead, as one revision; what was refused before is tried when the kernel has these.
-    pub fn begin(&mut self, objects: Vec<Object>, origin: Position, refused: &[Refusal]) {
+    /// Where no policy was ever in force, others stand in for the `unread`.
+    pub fn begin(&mut self, objects: Vec<Object>, origin: Position, refused: &[Refusal], unread: &[Envelope]) {
         let (policies, others): (Vec<Object>, Vec<Object>) =
             objects.into_iter().partition(|object| object.key.kind == Kind::Policy);
         let others: Vec<Change> = others.into_iter().map(Change::Put).collect();
@@ -110,7 +111,7 @@ impl Enforcer {
         let outcome = self.compiler.update(&others);
         self.note_shortage(&outcome);
         self.broken = Some("the tables are not built yet".into());
-        let (before, newer) = self.policies.begin(policies);
+        let (before, newer) = self.policies.begin(policies, unread);
         self.load_policies(&before);
         let refused_before = self.policies.refused_before();
         let is_news = !self.policies.have_refused(refused);
@@ -122,8 +123,8 @@ impl Enforcer {
         self.reached = Some(origin);
         self.mend();
         self.translating.begin(&others);
-        for change in refused_before {
-            self.carry_out(std::slice::from_ref(&change), std::slice::from_ref(&change));
+        for revision in refused_before {
+            self.carry_out(&revision, &revision);
         }
         self.policies.store();
         self.count();
@@ -143,8 +144,9 @@ impl Enforcer {
 
     /// Takes the next revision.
     pub fn revise(&mut self, revision: &Revision) {
-        let (policies, others): (Vec<Change>, Vec<Change>) =
+        let (mut policies, others): (Vec<Change>, Vec<Change>) =
             revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
+        policies.extend(self.policies.gone(revision));
         let moved = self.note_endpoints(&others);
         // Of a whole copy, what could not be read before either was its own revision's matter.
         let is_news = !(revision.whole && self.policies.have_refused(&revision.refused));
@@ -152,8 +154,7 @@ impl Enforcer {
             self.policies.hold_all(&policies, code::UNKNOWN_FEATURE, UNREADABLE);
             self.carry_out(&others, &[]);
         } else {
-            let released = if revision.whole { self.policies.readable_but(&revision.refused) } else { Vec::new() };
-            let policies: Vec<Change> = released.into_iter().chain(policies).collect();
+            policies.extend(self.policies.released(&policies));
             let changes: Vec<Change> = others.iter().chain(&policies).cloned().collect();
             self.carry_out(&changes, &policies);
         }
@@ -351,9 +352,10 @@ impl Enforcer {
     }
 
     fn retry_refused(&mut self) {
-        let changes = self.policies.refused_by_kernel();
-        if self.broken.is_none() && !changes.is_empty() {
-            self.carry_out(&changes, &changes);
+        for revision in self.policies.refused_by_kernel() {
+            if self.broken.is_none() {
+                self.carry_out(&revision, &revision);
+            }
         }
     }
 

@@ -23,6 +23,8 @@ use crate::disk::{self, Sealed};
 pub(super) struct Held {
     pub(super) refusal: Refusal,
     pub(super) in_force: Option<Object>,
+    /// What was refused together has one number, and what was refused later a higher one.
+    pub(super) group: u64,
 }
 
 /// The refused objects of a node.
@@ -45,6 +47,8 @@ struct KeptOne {
     refusal: Option<v1::Refusal>,
     #[prost(message, optional, tag = "2")]
     in_force: Option<v1::Envelope>,
+    #[prost(uint64, tag = "3")]
+    group: u64,
 }
 
 impl HeldBack {
@@ -74,11 +78,17 @@ impl HeldBack {
         let one = |held: &Held| KeptOne {
             refusal: Some(refusal_to_wire(&held.refusal)),
             in_force: held.in_force.as_ref().map(envelope_to_wire),
+            group: held.group,
         };
         let kept = Kept { held: self.by_key.values().map(one).collect() };
         disk::seal(&self.path, &kept.encode_to_vec())?;
         self.stored = self.by_key.clone();
         Ok(())
+    }
+
+    /// A number for what is refused now.
+    pub(super) fn next_group(&self) -> u64 {
+        self.by_key.values().map(|held| held.group + 1).max().unwrap_or_default()
     }
 
     pub(super) fn refusals(&self) -> Vec<Refusal> {
@@ -94,7 +104,7 @@ fn read(bytes: &[u8]) -> Result<BTreeMap<Key, Held>, String> {
         let refusal = refusal_from_wire(refusal).map_err(|error| error.to_string())?;
         let envelope = one.in_force.map(envelope_from_wire).transpose().map_err(|error| error.to_string())?;
         let in_force = envelope.map(|envelope| Envelope::open(envelope, &Wire)).transpose()?;
-        by_key.insert(refusal.key.clone(), Held { refusal, in_force });
+        by_key.insert(refusal.key.clone(), Held { refusal, in_force, group: one.group });
     }
     Ok(by_key)
 }

@@ -6,15 +6,17 @@ use std::{
 
 use axle_core::{
     log::Change,
-    model::{Key, Kind, Object},
+    model::{Envelope, Key, Kind, Object},
     policy::compile::{Outcome, Refused},
     refusal::{Refusal, code},
 };
 
 use super::{
+    Revision,
     enforcer::is_refused,
     held::{Held, HeldBack},
     in_force::InForce,
+    stand_in::{is_stand_in, stand_in},
 };
 
 /// See the module.
@@ -43,8 +45,8 @@ impl Policies {
     }
 
     /// Given the log's policies: the versions that were in force before a restart, and what the log has instead, but for
-    /// what was refused before.
-    pub(super) fn begin(&mut self, policies: Vec<Object>) -> (Vec<Change>, Vec<Change>) {
+    /// what was refused before. If no policy was ever in force here, others stand in for the `unread`.
+    pub(super) fn begin(&mut self, policies: Vec<Object>, unread: &[Envelope]) -> (Vec<Change>, Vec<Change>) {
         let log: BTreeMap<Key, Object> = policies.into_iter().map(|policy| (policy.key.clone(), policy)).collect();
         let kept = self.before.take().map(|mut before| {
             // What is known to be held back is, whatever the journal lost.
@@ -61,6 +63,9 @@ impl Policies {
                 before.remove(key);
                 before.extend(held.in_force.clone().map(|policy| (key.clone(), policy)));
             }
+            let unread = unread.iter().filter(|envelope| !before.contains_key(&envelope.key));
+            let stand_ins: Vec<Object> = unread.filter_map(stand_in).collect();
+            before.extend(stand_ins.into_iter().map(|policy| (policy.key.clone(), policy)));
             before
         });
         let keys: BTreeSet<Key> = log.keys().chain(before.keys()).chain(self.held.by_key.keys()).cloned().collect();
@@ -68,6 +73,9 @@ impl Policies {
         for key in keys {
             let (new, old) = (log.get(&key), before.get(&key));
             let held = self.held.by_key.get(&key);
+            if new.is_none() && old.is_some_and(is_stand_in) {
+                continue;
+            }
             if new == old {
                 if held.is_some_and(|held| !is_unreadable(&held.refusal)) {
                     self.held.by_key.remove(&key);
@@ -115,9 +123,10 @@ impl Policies {
                 Refused::State => None,
             })
             .collect();
+        let group = self.held.next_group();
         for change in changes {
             match refused.get(change.key()) {
-                Some(why) => self.hold_one(change, code::DOES_NOT_FIT, why.clone()),
+                Some(why) => self.hold_one(change, group, code::DOES_NOT_FIT, why.clone()),
                 None => self.taken(change),
             }
         }
@@ -155,12 +164,13 @@ impl Policies {
 
     /// Holds all of them back for one reason.
     pub(super) fn hold_all(&mut self, changes: &[Change], code: &str, why: &str) {
+        let group = self.held.next_group();
         for change in changes {
-            self.hold_one(change, code, why.to_owned());
+            self.hold_one(change, group, code, why.to_owned());
         }
     }
 
-    fn hold_one(&mut self, change: &Change, code: &str, message: String) {
+    fn hold_one(&mut self, change: &Change, group: u64, code: &str, message: String) {
         let (key, newer) = match change {
             Change::Put(policy) => (&policy.key, Some(policy.clone())),
             Change::Delete { key, .. } => (key, None),
@@ -171,7 +181,7 @@ impl Policies {
         if self.held.by_key.get(key).is_none_or(|held| held.refusal != refusal) {
             tracing::warn!(%refusal, "not in force");
         }
-        self.held.by_key.insert(key.clone(), Held { refusal, in_force });
+        self.held.by_key.insert(key.clone(), Held { refusal, in_force, group });
         self.wanted.insert(key.clone(), newer);
     }
 
@@ -182,38 +192,65 @@ impl Policies {
 
     /// Notes what could not be read; says whether policies are among it.
     pub(super) fn hold_unreadable(&mut self, refused: &[Refusal]) -> bool {
+        let group = self.held.next_group();
         for refusal in refused {
-            let in_force = self.in_force.get(&refusal.key).cloned();
-            self.held.by_key.insert(refusal.key.clone(), Held { refusal: refusal.clone(), in_force });
+            let (key, refusal) = (refusal.key.clone(), refusal.clone());
+            let in_force = self.in_force.get(&key).cloned();
+            self.wanted.remove(&key);
+            self.held.by_key.insert(key, Held { refusal, in_force, group });
         }
         refused.iter().any(|refusal| refusal.key.kind == Kind::Policy)
     }
 
-    /// A whole copy of the log came, of which `refused` could not be read: what could not be before, now can or is gone.
-    /// Returns what was held back with it and now need not be.
-    pub(super) fn readable_but(&mut self, refused: &[Refusal]) -> Vec<Change> {
-        let still = |key: &Key| refused.iter().any(|refusal| refusal.key == *key);
-        let wanted = &self.wanted;
-        self.held.by_key.retain(|key, held| !is_unreadable(&held.refusal) || wanted.contains_key(key) || still(key));
-        if refused.iter().any(|refusal| refusal.key.kind == Kind::Policy) {
-            return Vec::new();
-        }
-        self.wishes(is_unreadable)
+    /// Forgets what could not be read and is gone with this revision, or not in it if it is a whole copy. What takes away
+    /// those that stood in for some of it.
+    pub(super) fn gone(&mut self, revision: &Revision) -> Vec<Change> {
+        let still = |key: &Key| revision.refused.iter().any(|refusal| refusal.key == *key);
+        let is_over = |key: &Key| revision.gone.contains(key) || (revision.whole && !still(key));
+        let over: Vec<Key> = self.unread().filter(|key| is_over(key)).cloned().collect();
+        over.iter().for_each(|key| drop(self.held.by_key.remove(key)));
+        let is_news = |key: &Key| revision.changes.iter().any(|change| change.key() == key);
+        let stood_in = over.into_iter().filter(|key| !is_news(key));
+        stood_in
+            .filter_map(|key| change(&key, None, self.in_force.get(&key).filter(|policy| is_stand_in(policy))))
+            .collect()
     }
 
-    /// What would bring in force what was refused for such a reason.
-    fn wishes(&self, reason: impl Fn(&Refusal) -> bool) -> Vec<Change> {
-        let of_reason = self.held.by_key.iter().filter(|(_, held)| reason(&held.refusal));
-        of_reason.filter_map(|(key, _)| self.wish(key)).collect()
+    /// What was held back with what could not be read, if that is over with these policies.
+    pub(super) fn released(&self, policies: &[Change]) -> Vec<Change> {
+        let is_among = |key: &Key| policies.iter().any(|change| change.key() == key);
+        if self.unread().any(|key| key.kind == Kind::Policy && !is_among(key)) {
+            return Vec::new();
+        }
+        self.wishes(is_unreadable).into_iter().flatten().filter(|change| !is_among(change.key())).collect()
+    }
+
+    /// What could not be read itself, not what is held back with it.
+    fn unread(&self) -> impl Iterator<Item = &Key> {
+        let unread = self
+            .held
+            .by_key
+            .iter()
+            .filter(|(key, held)| is_unreadable(&held.refusal) && !self.wanted.contains_key(key));
+        unread.map(|(key, _)| key)
+    }
+
+    /// What would bring in force what was refused for such a reason: all that was refused together, in the order of that.
+    fn wishes(&self, reason: impl Fn(&Refusal) -> bool) -> Vec<Vec<Change>> {
+        let mut groups: BTreeMap<u64, Vec<Change>> = BTreeMap::new();
+        for (key, held) in self.held.by_key.iter().filter(|(_, held)| reason(&held.refusal)) {
+            groups.entry(held.group).or_default().extend(self.wish(key));
+        }
+        groups.into_values().filter(|changes| !changes.is_empty()).collect()
     }
 
     /// What the kernel refused, to be tried again.
-    pub(super) fn refused_by_kernel(&self) -> Vec<Change> {
+    pub(super) fn refused_by_kernel(&self) -> Vec<Vec<Change>> {
         self.wishes(|refusal| refusal.code == code::MAP_WRITE_FAILED)
     }
 
     /// What this node could read and did not take before a restart, to be tried again.
-    pub(super) fn refused_before(&self) -> Vec<Change> {
+    pub(super) fn refused_before(&self) -> Vec<Vec<Change>> {
         self.wishes(|refusal| !is_unreadable(refusal))
     }
 

@@ -95,9 +95,9 @@ impl Thread {
 
     fn take(&mut self, work: Work) {
         match work {
-            Work::Begin { objects, origin, refused } => {
+            Work::Begin { objects, origin, refused, unread } => {
                 self.attributor.begin(&objects);
-                self.enforcer.begin(objects, origin, &refused);
+                self.enforcer.begin(objects, origin, &refused, &unread);
             }
             Work::Revise(revision) => {
                 self.attributor.revise(&revision.changes);

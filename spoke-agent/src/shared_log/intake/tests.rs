@@ -1,7 +1,9 @@
 //! A relay that cannot read a policy.
+use std::net::IpAddr;
+
 use axle_core::{
     manifest::parse_policies,
-    model::{Resource, Scope, Uid},
+    model::{Labels, Name, Node, Resource, Scope, Uid},
 };
 use axle_proto::convert;
 
@@ -42,19 +44,18 @@ fn at(revision: u64) -> Position {
 
 fn whole(revision: u64, objects: &[Object], refused: &[Refusal]) -> Intake<Snapshot> {
     let taken = Snapshot { at: at(revision), objects: objects.to_vec(), origin: None };
-    Intake { taken, refused: refused.to_vec() }
+    Intake { taken, refused: refused.to_vec(), unread: vec![] }
 }
 
 fn delta(revision: u64, changes: Vec<Change>, refused: &[Refusal]) -> Vec<Intake<Delta>> {
     let taken = Delta { from: revision - 1, to: at(revision), changes, origin: None };
-    vec![Intake { taken, refused: refused.to_vec() }]
+    vec![Intake { taken, refused: refused.to_vec(), unread: vec![] }]
 }
 
 #[tokio::test]
 async fn a_policy_is_not_gone_before_what_takes_its_place_can_be_read() {
     let directory = tempfile::tempdir().unwrap();
-    let ownership = Ownership::Relay { cluster: Uid([1; 16]) };
-    let log = SharedLog::new(MergedLog::open(directory.path(), ownership, Uid([9; 16])).unwrap().0);
+    let log = relay(&directory);
     let hooks = Unread::default();
     let mut intake = FeedIntake::new(log.clone(), Feed::Upstream, hooks.clone());
     let names = || -> Vec<String> {
@@ -126,4 +127,57 @@ async fn what_a_whole_copy_withholds_is_refused_by_name_and_nothing_else_is_with
     intake.replace(whole(31, &now, &[])).await.unwrap();
     assert_eq!((held(&log), unread(&log)), (named(&[("a", 10), ("c", 25), ("z", 22)]), Vec::new()));
     assert_eq!(intake.held(), Some(at(31)));
+}
+
+fn node(name: &str, address: [u8; 4]) -> Object {
+    let uid = Uid([name.as_bytes()[1]; 16]);
+    let name = Name::new(name).unwrap();
+    let node = Node { name, labels: Labels::new(), addresses: vec![IpAddr::from(address)] };
+    convert::object(Resource::Node(node), Scope::Cluster(Uid([1; 16])), uid, 1)
+}
+
+fn relay(directory: &tempfile::TempDir) -> Arc<SharedLog> {
+    let ownership = Ownership::Relay { cluster: Uid([1; 16]) };
+    SharedLog::new(MergedLog::open(directory.path(), ownership, Uid([9; 16])).unwrap().0)
+}
+
+#[tokio::test]
+async fn late_words_of_a_session_that_was_replaced_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = relay(&directory);
+    let n1 = Feed::Node(Name::new("n1").unwrap());
+    let session = || FeedIntake::new(log.clone(), n1.clone(), Unread::default());
+    let mut first = session();
+    first.replace(whole(1, &[node("n1", [192, 0, 2, 1])], &[])).await.unwrap();
+    let mut second = session();
+    second.apply(delta(2, vec![Change::Put(node("n1", [192, 0, 2, 2]))], &[])).await.unwrap();
+    let late = first.apply(delta(2, vec![Change::Put(node("n1", [192, 0, 2, 3]))], &[])).await.unwrap_err();
+    assert!(late.reason.contains("newer session"), "{late}");
+    first.replace(whole(1, &[], &[])).await.unwrap_err();
+    let held = log.read(|log| log.contents().iter().cloned().collect::<Vec<_>>());
+    assert_eq!((held, second.held()), (vec![node("n1", [192, 0, 2, 2])], Some(at(2))));
+    second.apply(delta(3, vec![gone(&node("n1", [192, 0, 2, 2]))], &[])).await.unwrap();
+    assert!(log.read(|log| log.contents().iter().next().is_none()));
+}
+
+/// A machine that was replaced under a new name, with the old address.
+#[tokio::test]
+async fn what_was_refused_because_of_another_node_is_said_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = relay(&directory);
+    let session = |name: &str| FeedIntake::new(log.clone(), Feed::Node(Name::new(name).unwrap()), Unread::default());
+    let (old, new) = (node("n1", [192, 0, 2, 1]), node("n2", [192, 0, 2, 1]));
+    session("n1").replace(whole(1, std::slice::from_ref(&old), &[])).await.unwrap();
+    let mut second = session("n2");
+    let refused = second.replace(whole(7, std::slice::from_ref(&new), &[])).await.unwrap();
+    assert!(refused.len() == 1 && refused[0].message.contains(": axle node remove CLUSTER n1;"), "{refused:?}");
+    second.apply(delta(8, vec![], &[])).await.unwrap();
+    assert_eq!(second.held(), None, "the next session begins with everything");
+    let mut above = FeedIntake::new(log.clone(), Feed::Upstream, Unread::default());
+    above.replace(whole(1, &[], &[])).await.unwrap();
+    above.apply(delta(2, vec![gone(&old)], &[])).await.unwrap();
+    let mut again = session("n2");
+    assert_eq!(again.replace(whole(8, std::slice::from_ref(&new), &[])).await.unwrap(), []);
+    assert_eq!(again.held(), Some(at(8)));
+    assert!(log.read(|log| log.contents().iter().eq([&new])));
 }

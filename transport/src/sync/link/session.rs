@@ -141,6 +141,9 @@ async fn take<R: Replica>(
             if let Some(head) = welcome.head {
                 link.replica.head(convert::position_from_wire(head).map_err(Goodbye::because)?);
             }
+            if resume.is_none() {
+                link.replica.begins_anew();
+            }
             *welcomed = Some(resume);
             link.state.send_replace(LinkState::Connected);
         }

@@ -1,5 +1,6 @@
 //! The enforcer with the real compiler and the real kernel, in a place of its own. They need root.
 mod hooks;
+mod unread;
 
 use std::{io, net::IpAddr};
 
@@ -127,7 +128,7 @@ impl Stage {
         let mut enforcer = self.enforcer();
         let mut objects = world();
         objects.extend(policies.iter().map(object));
-        enforcer.begin(objects, at(1), &[]);
+        enforcer.begin(objects, at(1), &[], &[]);
         enforcer
     }
 }
@@ -144,7 +145,7 @@ fn admits(enforcer: &Enforcer, from: &str) -> bool {
 }
 
 fn revision(number: u64, changes: &[Change]) -> Revision {
-    Revision { changes: changes.to_vec(), origin: Some(at(number)), refused: vec![], whole: false }
+    Revision { changes: changes.to_vec(), origin: Some(at(number)), refused: vec![], gone: vec![], whole: false }
 }
 
 fn refused(enforcer: &Enforcer) -> Vec<(String, String)> {
@@ -171,7 +172,7 @@ fn a_revision_is_acknowledged_once_the_kernel_holds_it() {
     let stage = Stage::enter();
     let mut enforcer = stage.enforcer();
     assert_eq!(enforcer.enforced().applied, None, "nothing is touched before the first complete state");
-    enforcer.begin(world(), at(1), &[]);
+    enforcer.begin(world(), at(1), &[], &[]);
     assert!(admits(&enforcer, GOOD) && admits(&enforcer, BAD));
     let before = enforcer.enforced();
     assert!(before.workloads[0].enforced, "{before:?}");
@@ -211,7 +212,7 @@ fn a_write_that_fails_is_a_refusal_and_the_version_before_stays_also_over_a_rest
 
     // After a restart the log has the new version alone; the old one stays in force until the new one is.
     let mut enforcer = stage.enforcer();
-    let (before, _) = enforcer.policies.begin(vec![]);
+    let (before, _) = enforcer.policies.begin(vec![], &[]);
     assert_eq!(before, std::slice::from_ref(&old), "the version in force is known without the log");
     drop(enforcer);
     let enforcer = stage.begun(std::slice::from_ref(&new));
@@ -289,7 +290,7 @@ fn a_log_that_was_lost_and_cannot_be_read_whole_changes_no_policy() {
     let mut objects = world();
     let Change::Put(other) = deny("q", "good", 3) else { unreachable!() };
     objects.push(other);
-    enforcer.begin(objects, at(3), &[unreadable]);
+    enforcer.begin(objects, at(3), &[unreadable], &[]);
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
     assert_eq!(refused(&enforcer).len(), 2);
 }
@@ -335,7 +336,7 @@ fn what_cannot_be_read_holds_its_revision_back() {
     // What came after that, and which an agent that was killed had not carried out, is carried out.
     let mut enforcer = stage.enforcer();
     let policies = [deny("p", "bad", 2), deny("q", "good", 3), deny("s", "none", 4)];
-    enforcer.begin([world(), policies.iter().map(object).collect()].concat(), at(4), &with_it.refused);
+    enforcer.begin([world(), policies.iter().map(object).collect()].concat(), at(4), &with_it.refused, &[]);
     assert!(admits(&enforcer, GOOD) && !admits(&enforcer, BAD));
     assert_eq!(refused(&enforcer).len(), 2);
     drop(enforcer);

@@ -47,7 +47,7 @@ fn what_is_known_to_be_held_back_stays_back_also_where_the_journal_lost_what_is_
     std::fs::write(directory.path().join("in-force/entries"), []).unwrap();
     let (mut policies, damage) = open(directory.path());
     assert!(damage.is_empty(), "{damage:?}");
-    assert_eq!(policies.begin(vec![object(&new)]), (vec![old], vec![]));
+    assert_eq!(policies.begin(vec![object(&new)], &[]), (vec![old], vec![]));
 }
 
 #[test]
@@ -66,6 +66,6 @@ fn one_policy_that_this_version_cannot_read_says_nothing_about_the_others() {
     journal.append(&entry(&[change_to_wire(&policy("c", 3))])).unwrap();
     let (mut policies, damage) = open(directory.path());
     assert!(damage.len() == 1 && damage[0].contains("/a: "), "{damage:?}");
-    let (before, newer) = policies.begin(["b", "c", "d"].map(|name| object(&policy(name, 3))).to_vec());
+    let (before, newer) = policies.begin(["b", "c", "d"].map(|name| object(&policy(name, 3))).to_vec(), &[]);
     assert_eq!((before, newer), (vec![policy("b", 2), policy("c", 3)], vec![policy("b", 3), policy("d", 3)]));
 }

@@ -11,7 +11,7 @@ fn hooks_stay_while_the_inventory_is_incomplete() {
     drop(enforcer);
     let mut enforcer = stage.enforcer();
     enforcer.place(Interfaces::new(), false);
-    enforcer.begin(world(), at(1), &[]);
+    enforcer.begin(world(), at(1), &[], &[]);
     enforcer.attach();
     assert_eq!(stage.hook(), hook, "whoever runs there stays protected");
     assert!(!enforcer.enforced().workloads[0].enforced);
@@ -68,4 +68,41 @@ fn more_addresses_than_the_programs_know_leave_a_workload_protected() {
     enforcer.revise(&revision(2, &[Change::Put(many)]));
     let workload = &enforcer.enforced().workloads[0];
     assert!(workload.enforced && workload.reason.contains("8 addresses"), "{workload:?}");
+}
+
+/// Makes a veth of this name and index, and takes the one of before away.
+fn fresh_veth(name: &str, index: u32) {
+    let ip = |text: String| std::process::Command::new("ip").args(text.split(' ')).output().unwrap();
+    ip(format!("link delete {name}"));
+    let made = ip(format!("link add {name} index {index} type veth peer name {name}-peer"));
+    assert!(made.status.success(), "{made:?}");
+}
+
+fn programs_at(index: u32) -> [usize; 2] {
+    use aya::programs::{SchedClassifier, TcAttachType};
+    [TcAttachType::Ingress, TcAttachType::Egress].map(|hook| SchedClassifier::query_tcx(index, hook).unwrap().1.len())
+}
+
+/// As a runtime does that makes a pod's interface anew, and the kernel if nobody else took the index.
+#[test]
+fn an_interface_made_anew_with_its_index_is_hooked_again() {
+    let stage = Stage::enter();
+    let index = 77;
+    fresh_veth("server", index);
+    let mut enforcer = stage.begun(&[]);
+    enforcer.place([(SERVER, "server".to_owned())].into(), true);
+    assert_eq!(programs_at(index), [1, 1]);
+    fresh_veth("server", index);
+    assert_eq!(programs_at(index), [0, 0]);
+    enforcer.attach();
+    assert_eq!(programs_at(index), [1, 1], "by the tick");
+    let before = std::fs::metadata(stage.sandbox.pins().join("links/77-egress")).unwrap();
+    enforcer.attach();
+    let after = std::fs::metadata(stage.sandbox.pins().join("links/77-egress")).unwrap();
+    let inode = |data: &std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(data);
+    assert_eq!(inode(&before), inode(&after), "once");
+    fresh_veth("server", index);
+    enforcer.mend();
+    assert_eq!(programs_at(index), [1, 1], "by new tables");
+    assert!(enforcer.enforced().workloads[0].enforced);
 }
