@@ -155,6 +155,16 @@ impl DataPlane {
         self.attached.get(&local).map(|workload| (workload.index, &workload.attachment))
     }
 
+    /// Whether an attached workload's hooks are at an interface. They are not if it is gone, whoever has its name and index
+    /// by now.
+    #[must_use]
+    pub fn is_hooked(&self, local: Local) -> bool {
+        self.attached.get(&local).is_some_and(|Attached { index, .. }| {
+            let hook = |direction| sys::link_interface(&self.pins.link(&link_name(*index, direction)));
+            HOOKS.iter().all(|(direction, ..)| hook(*direction).is_ok_and(|at| at == *index))
+        })
+    }
+
     /// The workloads that are attached.
     pub fn locals(&self) -> impl Iterator<Item = Local> + '_ {
         self.attached.keys().copied()

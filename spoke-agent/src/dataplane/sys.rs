@@ -47,10 +47,33 @@ struct Batch {
 
 const LOOKUP_BATCH: libc::c_int = 24;
 const OBJECT_GET: libc::c_int = 7;
+const OBJECT_GET_INFO: libc::c_int = 15;
 const LINK_DETACH: libc::c_int = 34;
 
 /// Takes the program of a pinned link off its hook, at once. Removing the pin does that too, but some time later.
 pub(super) fn detach_link(path: &Path) -> io::Result<()> {
+    let link = open_link(path)?;
+    let descriptor = link.as_raw_fd() as u32;
+    // SAFETY: the argument is the link's descriptor alone, and outlives the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const descriptor, size_of::<u32>()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Index of the interface that a pinned tcx link holds a hook of: 0 if the interface is gone.
+pub(super) fn link_interface(path: &Path) -> io::Result<u32> {
+    let link = open_link(path)?;
+    let mut info = LinkInfo::default();
+    let get = GetInfo {
+        descriptor: link.as_raw_fd() as u32,
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the argument and the `length` bytes that it points to outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_GET_INFO, &raw const get, size_of::<GetInfo>()) };
+    if done == 0 { Ok(info.interface) } else { Err(io::Error::last_os_error()) }
+}
+
+fn open_link(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let get = ObjectGet { path: path.as_ptr() as u64, ..ObjectGet::default() };
     // SAFETY: the argument and the path outlive the call.
@@ -59,11 +82,7 @@ pub(super) fn detach_link(path: &Path) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a descriptor that the kernel has just given us.
-    let link = unsafe { OwnedFd::from_raw_fd(link as RawFd) };
-    let descriptor = link.as_raw_fd() as u32;
-    // SAFETY: the argument is the link's descriptor alone, and outlives the call.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, LINK_DETACH, &raw const descriptor, size_of::<u32>()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(unsafe { OwnedFd::from_raw_fd(link as RawFd) })
 }
 
 /// The argument of `BPF_OBJ_GET`.
@@ -73,6 +92,26 @@ struct ObjectGet {
     path: u64,
     descriptor: u32,
     flags: u32,
+}
+
+/// The argument of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct GetInfo {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The start of `struct bpf_link_info`, of a tcx link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    interface: u32,
+    attach_type: u32,
 }
 
 /// Entries that one batch asks for.

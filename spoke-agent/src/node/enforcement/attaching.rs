@@ -107,7 +107,8 @@ impl Attaching {
         let wanted = self.wanted(compiler, endpoints);
         self.stale = false;
         for attachment in &wanted {
-            if plane.attached(attachment.local).is_some_and(|held| is_same(held, attachment)) {
+            let held = plane.attached(attachment.local);
+            if held.is_some_and(|held| is_same(held, attachment)) && plane.is_hooked(attachment.local) {
                 continue;
             }
             if let Err(error) = plane.attach(attachment) {
