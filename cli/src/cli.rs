@@ -20,9 +20,11 @@ Examples:
   axle observe --verdict deny
 
 Exit codes:
-  0 done            1 fault of axle    2 wrong usage or bad input   3 conflict with what is there
-  4 not known or not allowed           5 hub not reached            6 refused by a node, or partly applied
-  7 timed out waiting                  130 interrupted";
+  0 done                   1 fault of axle            2 wrong usage, bad input, or a name that is not there
+  3 conflict, failed test  4 token not known or       5 hub not reached
+    or lint                  not allowed
+  6 refused by a node, partly applied, or imported inexactly
+  7 timed out waiting      130 interrupted            141 output closed";
 
 /// One control plane for many clusters.
 #[derive(Debug, Parser)]

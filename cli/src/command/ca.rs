@@ -47,7 +47,12 @@ impl Command {
 
 fn show(session: &Session, view: &AuthorityView) -> Result<(), Failure> {
     if session.output.is_for_people() {
-        note(&format!("{}; {} by itself at {}", view.stage, view.next_step, format::time(view.next_step_ms)));
+        note(&format!(
+            "{}; the next step, {}, is taken by itself at {}",
+            view.stage,
+            view.next_step,
+            format::time(view.next_step_ms)
+        ));
     }
     session.output.show(view, |view| {
         let mut table = Table::new(["ROOT", "STATE", "ENDS"]);

@@ -10,7 +10,10 @@ use crate::{client, failure::Failure, output::note, session::Session};
 const EXAMPLES: &str = "\
 Examples:
   axle login --hub https://hub.example:7443 --ca hub-ca.pem --token-file token.txt
-  pass axle/token | axle login --hub https://hub.example:7443 --ca hub-ca.pem --name prod";
+  pass axle/token | axle login --hub https://hub.example:7443 --ca hub-ca.pem --name prod
+
+Where from: the token is what `axle-hub token` prints on the hub's machine; the certificate is the pem in \
+`axle ca status -o json` of somebody who is logged in.";
 
 /// Remember a hub and who you are there.
 #[derive(Debug, Args)]

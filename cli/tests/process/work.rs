@@ -59,7 +59,7 @@ async fn the_root_is_exchanged_and_the_next_one_remembered() {
     let hub = Hub::start().await;
     let (admin, viewer) = (User::of(&hub, Role::Admin), User::of(&hub, Role::Viewer));
     let steady = viewer.run(&["ca", "status"]).await;
-    assert!(steady.err.contains("steady; prepare by itself at"), "{steady:?}");
+    assert!(steady.err.contains("steady; the next step, prepare, is taken by itself at"), "{steady:?}");
     assert_eq!(steady.good().lines().count(), 2);
     assert!(admin.run(&["ca", "retire", "--force"]).await.bad(3).contains("axle ca rotate"));
     viewer.run(&["ca", "rotate"]).await.bad(4);

@@ -1,7 +1,7 @@
 //! Flows as people name them: by workload or address, protocol and port.
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
-use super::{Flow, Target, World};
+use super::{Flow, Target, World, tables::PortTable};
 use crate::{
     manifest::suggest,
     model::{Name, Protocol, Uid},
@@ -39,6 +39,18 @@ pub const PROTOCOLS: [(&str, Protocol); 5] = [
     ("icmp", Protocol::Icmp),
     ("icmpv6", Protocol::Icmpv6),
 ];
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, number } = *self;
+        let [kind, code] = number.to_be_bytes();
+        match PROTOCOLS.iter().find(|(_, protocol)| PortTable::from(*protocol) == table) {
+            None => write!(f, "protocol {number}"),
+            Some((name, Protocol::Icmp | Protocol::Icmpv6)) => write!(f, "{name} type {kind} code {code}"),
+            Some((name, _)) => write!(f, "{name} {number}"),
+        }
+    }
+}
 
 impl World {
     /// The flow between two ends, each `CLUSTER/NAMESPACE/WORKLOAD` or an address, with a protocol (`tcp` if empty) and

@@ -10,7 +10,7 @@
 //! ```
 mod model;
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -94,6 +94,23 @@ pub enum Direction {
     Ingress,
     /// What it sends.
     Egress,
+}
+
+impl Direction {
+    /// `ingress` or `egress`, as documents have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One write to one table. The data plane carries them out one for one.

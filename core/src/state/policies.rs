@@ -54,7 +54,7 @@ fn find(draft: &Draft<'_>, key: &Key) -> Result<Policy, Rejection> {
             } else {
                 format!("\"{}/{}\"", key.namespace, key.name)
             },
-            "the name of a fleet policy, with its namespace if it is of one",
+            "the name of a policy of the fleet, with its namespace if it is of one; a cluster's own is changed in its inventory folder",
             "see `axle policy list`",
         )),
     }

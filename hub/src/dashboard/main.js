@@ -149,7 +149,7 @@ function login(why) {
       field,
       h("button", { class: "primary" }, "Log in"),
       why ? h("p", { class: "error", role: "alert" }, why) : null,
-      h("p", { class: "hint" }, "The token is in the context file of the user who started the hub, ~/.config/axle/config.yaml. It stays in this tab."),
+      h("p", { class: "hint" }, "On the hub's machine, axle-hub token --subject NAME --role viewer prints one. It stays in this tab."),
     ),
   );
   field.focus();

@@ -15,8 +15,11 @@ export function policies(root, fleet) {
 
 const TIERS = ["admin", "namespace", "baseline"];
 
+/** Its name as `axle` takes it: with its namespace, if it is of one. */
+const title = (policy) => (policy.namespace ? `${policy.namespace}/${policy.name}` : policy.name);
+
 function order(a, b) {
-  return TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority || a.name.localeCompare(b.name);
+  return TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority || title(a).localeCompare(title(b));
 }
 
 function state(policy) {
@@ -26,7 +29,7 @@ function state(policy) {
 
 function list(fleet, open, redraw) {
   const columns = [
-    ["Name", (policy) => [h("b", {}, policy.name), policy.description ? h("div", { class: "dim" }, policy.description) : null]],
+    ["Name", (policy) => [h("b", {}, title(policy)), policy.description ? h("div", { class: "dim" }, policy.description) : null]],
     ["Tier", (policy) => policy.tier],
     ["Priority", (policy) => policy.priority, "num"],
     ["State", state],
@@ -55,7 +58,7 @@ function versions(policy) {
     const body = h("div", {});
     known.set(key, body);
     api
-      .get(`/policies/${encodeURIComponent(policy.name)}/history?limit=20`)
+      .get(`/policies/${encodeURIComponent(title(policy))}/history?limit=20`)
       .then((history) => body.replaceChildren(...(history.revisions ?? []).map(version)))
       .catch((error) => body.replaceChildren(h("p", { class: "error" }, error.message)));
   }

@@ -121,7 +121,7 @@ fn violations(told: &TestPoliciesResponse, outcome: &str) -> Vec<Violation> {
             Violation {
                 code: "policy_test_failed".into(),
                 field: format!("test {} assertions[{}]{name}", result.test, result.index),
-                got: got.into(),
+                got: got.replacen(": got ", ": ", 1),
                 want: want.into(),
                 fix: "change the policy or the test; an admin may force it (--force)".into(),
             }

@@ -94,7 +94,7 @@ impl Problem {
     #[must_use]
     pub fn not_found(what: &str, name: &str, fix: &str) -> Self {
         let code = format!("unknown_{what}");
-        let violation = Violation::new(&code, what, name, &format!("the name of a {what}"), fix);
+        let violation = Violation::new(&code, what, name, &format!("a {what} that is there"), fix);
         Self {
             kind: Kind::NotFound,
             code,

@@ -106,7 +106,10 @@ pub async fn restore(file: &Path, url: &str) -> Result<Epoch, StoreError> {
     // A copy, since opening it brings its tables up to date.
     std::fs::copy(file, &copy).map_err(|why| StoreError::Setup(format!("{}: {why}", file.display())))?;
     let from = SqliteStore::open(&copy).await.map_err(|why| match why {
-        StoreError::Unavailable(why) => StoreError::Setup(format!("{}: not a backup of a hub: {why}", file.display())),
+        StoreError::Unavailable(why) | StoreError::Setup(why) => {
+            let why = why.trim_start_matches(&format!("{}: ", copy.display()));
+            StoreError::Setup(format!("{}: not a backup of a hub: {why}", file.display()))
+        }
         other => other,
     })?;
     let Some(position) = from.head().await? else {

@@ -1,5 +1,8 @@
 //! Explanations.
-use axle_core::policy::{Asked, Explanation, Match, Reason, RuleId, Ruling, Trace, Verdict, World, tables::Direction};
+use axle_core::{
+    model::Policy,
+    policy::{Asked, Explanation, Match, Reason, RuleId, Ruling, Trace, Verdict, World, tables::Direction},
+};
 
 use super::text;
 use crate::v1::{ExplainResponse, ExplainSide, ExplainStep, RuleView};
@@ -48,7 +51,7 @@ pub fn rule(world: &World, id: RuleId) -> RuleView {
     });
     let rule = usize::try_from(id.index).ok().and_then(|index| rules?.get(index));
     RuleView {
-        policy: policy.map(|policy| policy.name.to_string()).unwrap_or_default(),
+        policy: policy.map(Policy::title).unwrap_or_default(),
         policy_uid: id.policy.to_string(),
         revision: id.revision,
         direction: text::direction(id.direction).into(),
@@ -62,7 +65,7 @@ fn words(world: &World, trace: &Trace) -> String {
         Reason::Rule(_) => String::new(),
         Reason::Isolated { policy, .. } => {
             let found = world.policies().find(|(object, _)| object.uid == policy);
-            let name = found.map_or_else(|| policy.to_string(), |(_, policy)| policy.name.to_string());
+            let name = found.map_or_else(|| policy.to_string(), |(_, policy)| policy.title());
             format!("the namespace's policy {name} selects this direction and no rule there accepts")
         }
         Reason::Default => "no policy decided: the cluster's default action did".into(),

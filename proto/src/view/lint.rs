@@ -107,7 +107,7 @@ fn decider(ruling: &Ruling, policies: &[Written<'_>]) -> String {
             });
             let rule = rules.and_then(|rules| rules.get(id.index as usize));
             let named = rule.filter(|rule| !rule.name.is_empty()).map(|rule| format!(" ({})", rule.name));
-            let name = policy.map_or_else(|| id.policy.to_string(), |policy| policy.name.to_string());
+            let name = policy.map_or_else(|| id.policy.to_string(), Policy::title);
             format!("{name} {}[{}]{}", text::direction(id.direction), id.index, named.unwrap_or_default())
         }
         Reason::Isolated { .. } => "isolated by a namespace policy".into(),

@@ -20,10 +20,7 @@ pub fn verdict(verdict: Verdict) -> &'static str {
 /// `ingress` or `egress`.
 #[must_use]
 pub fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    }
+    direction.as_str()
 }
 
 /// `fleet admin`, `cluster admin`, ...

@@ -24,7 +24,7 @@ use crate::role::Role;
 pub struct Arguments {
     /// File of settings: options of `run` without their dashes, such as `heartbeat: 5s`; by default /etc/axle/agent.yaml
     /// if that is there.
-    #[arg(long, env = "AXLE_CONFIG", value_name = "FILE", global = true)]
+    #[arg(long, env = "AXLE_AGENT_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]

@@ -72,10 +72,6 @@ impl Attachment {
 
 /// Name under which the link of a hook is pinned. By index, because names may have dots and pins may not.
 pub(super) fn link_name(index: u32, direction: Direction) -> String {
-    let direction = match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    };
     format!("{index}-{direction}")
 }
 

@@ -113,7 +113,7 @@ fn check_file_system(path: &Path) -> Result<(), Error> {
     if kind == BPF_FS_MAGIC {
         return Ok(());
     }
-    let source = io::Error::other(format!("{} is not on a BPF file system", there.display()));
+    let source = io::Error::other("not on a BPF file system");
     Err(pins_error(path, "mount one: mount -t bpf bpf /sys/fs/bpf")(source))
 }
 

@@ -71,7 +71,7 @@ impl Attributor {
             time_ms: clock::now_ms(),
             cluster: self.place.cluster.0.to_vec().into(),
             node: self.place.node.to_string(),
-            direction: direction(event.decided).into(),
+            direction: event.decided.as_str().into(),
             source: Some(self.directory.end(source)),
             destination: Some(self.directory.end(destination)),
             protocol: protocol(event),
@@ -108,19 +108,12 @@ impl Attributor {
         let named = rules.and_then(|rules| rules.get(rule.index as usize));
         v1::RuleId {
             policy_uid: rule.policy.0.to_vec().into(),
-            policy: policy.map(|policy| policy.name.to_string()).unwrap_or_default(),
+            policy: policy.map(|policy| policy.title()).unwrap_or_default(),
             revision: rule.revision,
-            direction: direction(rule.direction).into(),
+            direction: rule.direction.as_str().into(),
             index: rule.index,
             name: named.map(|rule| rule.name.clone()).unwrap_or_default(),
         }
-    }
-}
-
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
     }
 }
 

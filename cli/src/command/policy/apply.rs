@@ -10,6 +10,7 @@ use super::{
 use crate::{
     command::wait::Wait,
     failure::Failure,
+    format,
     output::{Cell, Table, Tone, note},
     session::Session,
 };
@@ -39,7 +40,7 @@ pub(crate) struct Apply {
 impl Apply {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let documents = self.files.read()?;
-        check(&documents)?;
+        let count = check(&documents)?;
         let document = joined(documents);
         let mut admin = session.admin().await?;
         if !self.dry_run {
@@ -49,10 +50,16 @@ impl Apply {
             ApplyPoliciesRequest { document, dry_run: self.dry_run, request_id: request_id()?, force: self.force };
         let applied = admin.apply_policies(request).await?.into_inner();
         warn(&applied.warnings);
-        session.output.show(&applied, table)?;
+        if !applied.changes.is_empty() || !session.output.is_for_people() {
+            session.output.show(&applied, table)?;
+        }
         if self.dry_run {
             note("dry run: nothing was changed");
             return Ok(());
+        }
+        let tests = count - applied.changes.len();
+        if tests > 0 {
+            note(&format!("{} of policies kept", format::count(tests, "test")));
         }
         // Of what was in place before, the kernel must hold the revision that wrote it.
         let written = applied.changes.iter().map(|change| change.revision);

@@ -135,11 +135,8 @@ pub(super) fn show_outcomes(output: Output, answer: &TestPoliciesResponse) -> Re
         place: format!("{} assertions[{}]", result.test, result.index),
         text: format!("{}: {}", result.outcome, result.why),
     });
-    let message = format!(
-        "{} of {} do not hold",
-        answer.broken + answer.missing,
-        format::count(answer.results.len(), "assertion")
-    );
+    let message =
+        format!("{} of {} failed", answer.broken + answer.missing, format::count(answer.results.len(), "assertion"));
     Err(Failure {
         faults: if output.is_for_people() { Vec::new() } else { faults.collect() },
         ..Failure::new(Exit::Conflict, "policy_test_failed", message)

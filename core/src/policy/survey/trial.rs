@@ -208,14 +208,14 @@ impl<'w> Court<'w> {
         let Some((_, policy)) = self.judge.policies.iter().find(|(object, _)| object.uid == id.policy) else {
             return false;
         };
-        let (rules, word) = match id.direction {
-            Direction::Ingress => (&policy.ingress, "ingress"),
-            Direction::Egress => (&policy.egress, "egress"),
+        let rules = match id.direction {
+            Direction::Ingress => &policy.ingress,
+            Direction::Egress => &policy.egress,
         };
         let rule = rules.as_ref().and_then(|rules| rules.get(id.index as usize));
         policy.name == expected.policy
             && expected.rule.as_ref().is_none_or(|wanted| {
-                rule.is_some_and(|rule| rule.name == *wanted) || *wanted == format!("{word}[{}]", id.index)
+                rule.is_some_and(|rule| rule.name == *wanted) || *wanted == format!("{}[{}]", id.direction, id.index)
             })
     }
 

@@ -187,7 +187,7 @@ impl<'s, 'w> Contest<'s, 'w> {
         let rule = rules(of, direction).unwrap_or_default().get(index as usize);
         let name = rule.map(|rule| rule.name.as_str()).filter(|name| !name.is_empty());
         let named = name.map(|name| format!(" ({name})")).unwrap_or_default();
-        format!("{} {direction:?}[{index}]{named}", of.name)
+        format!("{} {direction}[{index}]{named}", of.title())
     }
 
     fn decider(&self, ruling: Ruling) -> String {
@@ -214,6 +214,6 @@ impl<'s, 'w> Contest<'s, 'w> {
             Direction::Ingress => (other, local),
             Direction::Egress => (local, other),
         };
-        format!("from {} to {} {:?} {}", describe(from), describe(to), target.table, target.number)
+        format!("from {} to {} {target}", describe(from), describe(to))
     }
 }

@@ -90,7 +90,7 @@ fn rules_of_equal_priority_that_contradict() {
     let contradiction = findings.iter().find(|one| one.code == "contradiction").unwrap();
     assert_eq!(contradiction.policy.name.as_str(), "yes", "the weaker rule is named");
     assert!(
-        contradiction.why.starts_with("no Ingress[0] of equal priority does the contrary, and deny wins"),
+        contradiction.why.starts_with("no ingress[0] of equal priority does the contrary, and deny wins"),
         "{contradiction:?}"
     );
 }

@@ -32,7 +32,7 @@ pub(super) fn read<'w>(world: &'w World, written: Written<'w>, findings: &mut Ve
         let Some(rules) = rules(policy, direction) else { continue };
         reader.rule = None;
         if rules.is_empty() && policy.tier != Tier::Namespace {
-            let why = format!("{direction:?} has no rules, which outside the namespace tier says nothing");
+            let why = format!("its {direction} has no rules, which outside the namespace tier says nothing");
             reader.add("no_rules", Weight::Warning, why, "add rules, or leave the direction out");
         }
         for (index, rule) in (0u32..).zip(rules) {
