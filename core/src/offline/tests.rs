@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     manifest,
     model::Kind,
-    policy::{Party, Verdict, evaluate},
+    policy::{Party, Verdict, evaluate, survey},
 };
 
 /// Nothing here is sent anywhere.
@@ -56,6 +56,21 @@ fn a_fleet_without_a_hub() {
         Some(1)
     );
     assert_eq!(world.objects(Kind::Policy).count(), 1);
+}
+
+#[test]
+fn a_workload_whose_address_begins_a_prefix_is_counted_once() {
+    let fleet = [folder("lima", &(workload("db", "10.2.1.1") + &workload("cache", "10.2.1.2")))];
+    let world = world(&fleet, &[], &[], &NoWire).unwrap();
+    let deny = manifest::parse_policies(
+        "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {name: p}\nspec: {tier: Admin, priority: 1, \
+         subject: {pods: {podSelector: {matchLabels: {app: db}}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}\n",
+    )
+    .unwrap();
+    let changes = survey::propose(&world, &deny, &[], &NoWire).unwrap();
+    let report = survey::diff(&world, &changes).report();
+    let counts: Vec<_> = report.groups[0].sources.values().chain(report.groups[0].destinations.values()).collect();
+    assert_eq!((report.groups.len(), counts), (1, vec![&1, &1]), "{report:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Everything that a selector or a block can ask of an address is in its [`Likeness`]; addresses of one likeness are one
 //! class, and what policy says to one of a class it says to all.
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
@@ -127,11 +127,12 @@ pub(super) fn classes<'w>(survey: &Survey<'w>, nets: &Nets) -> Vec<Class<'w>> {
     let known = survey.nodes.keys().chain(survey.claims.keys());
     let hosts = survey.nodes.keys().map(|address| IpNet::from(*address));
     let probes = nets.probes(ranges.into_iter().flatten().chain(prefixes).chain(hosts));
-    let mut around: HashMap<IpAddr, Vec<IpNet>> = HashMap::new();
     let named = survey.world.named_addresses();
-    for address in known.copied().chain(named).chain(probes) {
+    // Once each: a probe can be a workload's address too, and that is counted.
+    let addresses: BTreeSet<IpAddr> = known.copied().chain(named).chain(probes).collect();
+    for address in addresses {
         let party = survey.party(address, None);
-        let nets = around.entry(address).or_insert_with(|| nets.around(address)).clone();
+        let nets = nets.around(address);
         let mut add = |who, own_node| {
             let likeness = Likeness { who, is_v4: address.is_ipv4(), nets: nets.clone() };
             found.entry(likeness).or_insert_with(|| Class::new(address, party, own_node, nets.clone())).take(party);
