@@ -45,3 +45,33 @@ fn a_map_write_that_fails_is_reported_and_nothing_is_half_applied() -> anyhow::R
         pair.client.is_cut_from(pair.server.v4())
     })
 }
+
+/// Nodes cannot enforce peers by domain name.
+#[test]
+fn what_came_with_a_policy_that_no_node_can_enforce_comes_when_that_is_gone() -> anyhow::Result<()> {
+    scenario(Settings::default(), |fleet| {
+        let pair = Pair::raise(fleet)?;
+        let egress = json!([
+            {"action": "Accept", "to": [{"domainNames": ["example.com"]}]},
+            {"action": "Deny", "to": [peers("app", "server")]},
+        ]);
+        let both = [policy("names", "late", None, Some(egress)), deny_from("cut", "server", peers("app", "client"))];
+        let file = fleet.hub.file("both.yaml", &both.join("\n---\n"))?;
+        let outcome = fleet.hub.try_axle(&["policy", "apply", "-f", &file, "--wait"])?;
+        ensure!(outcome.code == REFUSED, "apply ended with {:?}: {}{}", outcome.code, outcome.out, outcome.err);
+        pair.client.reaches(pair.server.v4())?;
+
+        // A node that joins now has never been without it: what it can understand of it is in force there.
+        let third = fleet.node(&pair.cluster, &pair.first)?;
+        let late = third.workload(&fleet.fabric, &Spec::new("late", "late"))?;
+        late.is_cut_from(pair.server.v4())?;
+        late.reaches(pair.client.v4())?;
+        let refused = third.status()?["node"]["refused"].clone();
+        ensure!(refused.to_string().contains("unknown_feature"), "it does not say so: {refused}");
+
+        fleet.hub.axle(&["policy", "delete", "names"])?;
+        pair.client.is_cut_from(pair.server.v4())?;
+        late.reaches(pair.server.v4())?;
+        fleet.settle(3)
+    })
+}

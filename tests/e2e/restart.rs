@@ -1,4 +1,7 @@
 //! Agents and hubs die under traffic: not a packet is lost, no connection breaks, no verdict changes.
+use std::time::Duration;
+
+use anyhow::ensure;
 use axle_tests::{
     eventually,
     fleet::{Fleet, PATIENCE, Settings, Spec, scenario},
@@ -137,6 +140,48 @@ fn resumed(fleet: &Fleet) -> anyhow::Result<()> {
         anyhow::ensure!(cluster["connected"] == true, "not connected: {cluster}");
         anyhow::ensure!(cluster["resumes"].as_u64() >= Some(1), "not resumed: {cluster}");
         assert_eq!(cluster["resyncs"].as_u64().unwrap_or(0), 0, "it was sent everything anew");
+        Ok(())
+    })
+}
+
+/// What the system holds of a file, in pages. Source: `include/uapi/linux/mman.h`.
+#[repr(C)]
+#[derive(Default)]
+struct CacheStat {
+    cached: u64,
+    dirty: u64,
+    in_writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
+}
+
+/// The system call `cachestat`, which the libc crate does not have.
+const CACHESTAT: libc::c_long = 451;
+
+fn unsynced_pages(path: &std::path::Path) -> anyhow::Result<u64> {
+    use std::os::fd::AsRawFd as _;
+    let file = std::fs::File::open(path)?;
+    let (whole, mut stat) = ([0_u64; 2], CacheStat::default());
+    // SAFETY: both structures outlive the call.
+    let done = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const whole, &raw mut stat, 0) };
+    ensure!(done == 0, "cachestat: {}", std::io::Error::last_os_error());
+    Ok(stat.dirty + stat.in_writeback)
+}
+
+/// The system itself would take half a minute.
+#[test]
+fn what_agents_take_is_on_disk_soon() -> anyhow::Result<()> {
+    scenario(Settings::default(), |fleet| {
+        let pair = Pair::raise(fleet)?;
+        fleet.hub.apply(&deny_from("cut", "server", peers("app", "client")))?;
+        for log in [pair.first.state().join("relay/entries"), pair.second.state().join("node/entries")] {
+            ensure!(std::fs::metadata(&log)?.len() > 0, "{} is empty", log.display());
+            eventually(&format!("{} to be synced", log.display()), Duration::from_secs(10), || {
+                let pages = unsynced_pages(&log)?;
+                ensure!(pages == 0, "{pages} pages are not on disk");
+                Ok(())
+            })?;
+        }
         Ok(())
     })
 }

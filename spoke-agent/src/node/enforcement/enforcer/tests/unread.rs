@@ -48,7 +48,7 @@ fn a_version_that_can_be_read_takes_the_place_of_what_stood_in() {
     let stage = Stage::enter();
     let (refusal, envelope) = unread("x", "bad");
     let mut enforcer = stage.enforcer();
-    enforcer.begin(world(), at(3), &[refusal.clone()], std::slice::from_ref(&envelope));
+    enforcer.begin(world(), at(3), std::slice::from_ref(&refusal), std::slice::from_ref(&envelope));
     enforcer.revise(&Revision { whole: true, ..revision(4, &[deny("x", "bad", 3)]) });
     assert!(!admits(&enforcer, BAD) && admits(&enforcer, GOOD) && refused(&enforcer).is_empty());
     drop(enforcer);
