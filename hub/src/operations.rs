@@ -16,6 +16,7 @@ mod policies;
 mod preview;
 mod problem;
 mod progress;
+mod repeated;
 mod services;
 mod status;
 mod text;
@@ -153,31 +154,12 @@ impl Operations {
             let violation = Violation::new("invalid_value", "requestId", &request_id, &want, "use a UUID");
             return Err(Problem::invalid(vec![violation]));
         }
-        let action = command.action();
+        let asked = command.clone();
         let committed = self.writer.submit(command, &caller.actor(), &request_id).await?;
-        self.same_request(caller, &request_id, &action).await?;
+        if committed.repeated {
+            self.repeated(caller, &request_id, &asked).await?;
+        }
         Ok(committed.revision)
-    }
-
-    /// A request id that was used for something else before was answered with that other thing's revision.
-    async fn same_request(&self, caller: &Caller, request_id: &str, action: &str) -> Result<(), Problem> {
-        if request_id.is_empty() {
-            return Ok(());
-        }
-        match self.store.answered(&caller.actor(), request_id).await? {
-            // What an admin forced has a note behind.
-            Some(answered) if answered.action != action && !answered.action.starts_with(&format!("{action} (")) => {
-                Err(Problem::new(
-                    Kind::Conflict,
-                    "request_id_reused",
-                    format!(
-                        "the request id was used before, for {:?}; nothing was done: use a fresh one",
-                        answered.action
-                    ),
-                ))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

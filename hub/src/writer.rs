@@ -49,6 +49,8 @@ pub struct Writer {
 pub struct Committed {
     /// The revision that it made, or that the same request made before; 0 if everything was so already.
     pub revision: u64,
+    /// Whether a request with the same id made it before.
+    pub repeated: bool,
     /// Objects of a spoke's log that were not taken.
     pub refused: Vec<Refusal>,
 }
@@ -227,15 +229,15 @@ impl Task {
 
     fn decide_one(&mut self, request: &Request, decided: &mut Decided) -> Result<Committed, WriteError> {
         match self.state.decide(request, &Wire)? {
-            Decision::Nothing { refused } => Ok(Committed { revision: 0, refused }),
-            Decision::Repeated { revision } => Ok(Committed { revision, refused: Vec::new() }),
+            Decision::Nothing { refused } => Ok(Committed { revision: 0, repeated: false, refused }),
+            Decision::Repeated { revision } => Ok(Committed { revision, repeated: true, refused: Vec::new() }),
             Decision::Write { record, refused } => {
                 // The state just made the record for this very place.
                 let undo = self.state.apply(&record).map_err(|why| WriteError::Unknown(why.to_string()))?;
                 let revision = record.revision;
                 decided.records.push(record);
                 decided.undo.push(undo);
-                Ok(Committed { revision, refused })
+                Ok(Committed { revision, repeated: false, refused })
             }
         }
     }
@@ -277,7 +279,8 @@ impl Task {
             match repeated {
                 None => batch.push(submission),
                 Some(Answered { revision, .. }) => {
-                    let _ = submission.answer.send(Ok(vec![Committed { revision, refused: Vec::new() }]));
+                    let _ =
+                        submission.answer.send(Ok(vec![Committed { revision, repeated: true, refused: Vec::new() }]));
                 }
             }
         }

@@ -55,6 +55,9 @@ impl Operations {
         (command, note): (Command, &str),
         force: bool,
     ) -> Result<(u64, Vec<String>), Problem> {
+        if let Some(revision) = self.repeated(caller, &request_id, &command).await? {
+            return Ok((revision, Vec::new()));
+        }
         for _ in 0..ATTEMPTS {
             let Checked { at, warnings, note: forced } = self.check(caller, &command, force).await?;
             let note = [note, &forced].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ");

@@ -130,9 +130,11 @@ async fn a_repeated_request_is_answered_not_done_again() {
     let hub = Hub::start(&sqlite(&dir)).await;
     hub.begin().await;
     let first = hub.add(1, "r1").await.unwrap();
-    assert_eq!(hub.add(1, "r1").await.unwrap(), first);
+    assert_eq!(hub.add(1, "r1").await.unwrap(), Committed { repeated: true, ..first });
     let (one, two) = tokio::join!(hub.add(2, "r2"), hub.add(2, "r2"));
-    assert_eq!(one.unwrap(), two.unwrap(), "also while the first is on its way");
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.revision, two.revision, "also while the first is on its way");
+    assert!(one.repeated != two.repeated);
     assert_eq!(hub.records().await.len(), 3);
 }
 

@@ -3,7 +3,7 @@ use axle_hub::auth::Role;
 use serde_json::json;
 
 use crate::{
-    client::Client,
+    client::{Answer, Client},
     fixture::{Hub, POLICY},
 };
 
@@ -114,4 +114,64 @@ async fn a_node_that_is_gone_is_removed_with_its_workloads() {
     assert_eq!(removed.status, 200, "{removed:?}");
     let left = client.get("/api/v1/endpoints?cluster=east").await.json();
     assert_eq!(left["endpoints"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_id_stands_for_its_contents_too() {
+    let hub = Hub::with_fleet().await;
+    let client = admin(&hub);
+    let keyed = async |method: &str, path: &str, id: &str, body: serde_json::Value| {
+        let headers = ["content-type: application/json", &format!("idempotency-key: {id}")];
+        client.ask(method, path, &headers, body.to_string().as_bytes()).await
+    };
+    let apply =
+        async |id: &str, document: &str| keyed("POST", "/api/v1/policies", id, json!({"document": document})).await;
+    let (other, changed) = (POLICY.replace("guard-db", "other"), POLICY.replace("priority: 10", "priority: 11"));
+    assert_ne!(POLICY, changed);
+    let revision = async |answer: Answer| {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["revision"].as_u64().unwrap()
+    };
+    let refused = async |answer: Answer| {
+        assert_eq!((answer.status, answer.problem()), (409, "request_id_reused".to_owned()));
+    };
+    let first = revision(apply("1", POLICY).await).await;
+    // Of the two, the first is as it was: what the record does not hold is compared too.
+    let both = format!("{POLICY}\n---\n{other}");
+    let second = revision(apply("2", &both).await).await;
+    assert!(second > first);
+    for _ in 0..2 {
+        refused(apply("1", &changed).await).await;
+        refused(apply("2", &format!("{changed}\n---\n{other}")).await).await;
+        assert_eq!(revision(apply("1", POLICY).await).await, first);
+        assert_eq!(revision(apply("2", &both).await).await, second);
+        // And the same again when it has been changed since.
+        revision(apply("", &changed).await).await;
+    }
+    assert_eq!(
+        (
+            client.get("/api/v1/policies?name=guard-db").await.json()["policies"][0]["priority"].as_u64(),
+            revision(keyed("POST", "/api/v1/policies/guard-db/rollback", "3", json!({})).await).await,
+        ),
+        (Some(11), second + 2)
+    );
+    assert_eq!(
+        revision(keyed("POST", "/api/v1/policies/guard-db/rollback", "3", json!({})).await).await,
+        second + 2,
+        "the version before is meant as it was then"
+    );
+    let gone = revision(keyed("DELETE", "/api/v1/policies/guard-db", "4", json!({})).await).await;
+    assert_eq!(revision(keyed("DELETE", "/api/v1/policies/guard-db", "4", json!({})).await).await, gone);
+    // Two at once: one is done, the other is not said to be.
+    let (one, two) = tokio::join!(apply("5", POLICY), apply("5", &changed));
+    let mut answers = [one.status, two.status];
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 409]);
+    // A cluster's contents are more than its name.
+    let add = async |prefix: &str| {
+        keyed("POST", "/api/v1/clusters", "6", json!({"name": "north", "prefixes": [prefix]})).await
+    };
+    assert_eq!(add("10.77.0.0/16").await.status, 201);
+    refused(add("10.78.0.0/16").await).await;
+    assert_eq!(add("10.77.0.0/16").await.status, 201);
 }
