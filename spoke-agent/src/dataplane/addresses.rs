@@ -11,9 +11,17 @@ use std::{
     },
 };
 
+use axle_core::policy::tables::Class;
+use axle_ebpf_common::policy::DENIED;
+
 use super::{Capacity, WriteError, mapped::Mapped};
 
 const CELLS: usize = 256;
+
+/// The class that an entry stands for.
+pub(super) fn known(class: Class) -> Class {
+    if class == DENIED { 0 } else { class }
+}
 
 /// The table of IPv4 addresses.
 pub(super) struct Addresses4 {
@@ -64,8 +72,9 @@ impl Addresses4 {
         Self { first, second: Level::new(second), third: Level::new(third) }
     }
 
-    /// Sets the class of an address, 0 for none.
-    pub(super) fn set(&mut self, address: Ipv4Addr, class: u32) -> Result<(), WriteError> {
+    /// Sets the class of an address.
+    pub(super) fn set(&mut self, address: Ipv4Addr, class: Option<Class>) -> Result<(), WriteError> {
+        let class = class.map_or(0, |class| if class == 0 { DENIED } else { class });
         let [a, b, c, d] = address.octets();
         let top = usize::from(u16::from_be_bytes([a, b]));
         let second = self.first[top].load(Relaxed);
@@ -141,7 +150,7 @@ impl Addresses4 {
     }
 
     /// Every address that has a class, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, u32)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Ipv4Addr, Class)> {
         let blocks = |table: &[AtomicU32], at: usize| -> Vec<(usize, u32)> {
             let cells = table.iter().skip(at).take(if at == 0 && table.len() == 65_536 { 65_536 } else { CELLS });
             cells
@@ -155,7 +164,7 @@ impl Addresses4 {
             blocks(&self.second.cells, second as usize * CELLS).into_iter().flat_map(move |(c, third)| {
                 blocks(&self.third.cells, third as usize * CELLS)
                     .into_iter()
-                    .map(move |(d, class)| (Ipv4Addr::from((top << 16 | c << 8 | d) as u32), class))
+                    .map(move |(d, class)| (Ipv4Addr::from((top << 16 | c << 8 | d) as u32), known(class)))
             })
         })
     }

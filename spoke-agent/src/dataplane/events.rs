@@ -9,7 +9,7 @@ use axle_core::policy::tables::{Class, Direction, Local, PortClass, PortTable, S
 use axle_ebpf_common::policy::{EGRESS, Event as Raw, Outcome};
 use aya::maps::{Map, MapData, RingBuf};
 
-use super::{Error, load, pins, tables::address};
+use super::{Error, addresses::known, load, pins, tables::address};
 
 /// A packet that was denied, or the first of a flow that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Event {
     pub peer_port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Class of the peer; 0 if the tables were not asked.
+    /// Class of the peer; 0 also if the tables were not asked.
     pub class: Class,
     /// Which port table was asked.
     pub table: PortTable,
@@ -67,7 +67,7 @@ impl Event {
             own_port: raw.own_port,
             peer_port: raw.peer_port,
             protocol: raw.protocol,
-            class: raw.class,
+            class: known(raw.class),
             table: PortTable::ALL.into_iter().find(|table| *table as u8 == raw.table)?,
             number: raw.number,
             port_class: raw.port_class,

@@ -174,7 +174,7 @@ impl Tables {
 
     fn set_address(&mut self, address: IpAddr, class: Option<Class>) -> Result<(), WriteError> {
         if let IpAddr::V4(address) = address {
-            return self.addresses4.set(address, class.unwrap_or(0));
+            return self.addresses4.set(address, class);
         }
         let address = words(address);
         let table = &mut self.addresses6;

@@ -75,6 +75,9 @@ pub const BLOCK_CELLS: usize = 256;
 pub const SLOT_BLOCKS: usize = 64;
 /// Port tables: TCP, UDP, SCTP, ICMP, ICMPv6, other (in the order of `axle_core::policy::tables::PortTable`).
 pub const PORT_TABLES: u32 = 6;
+/// What the table of IPv4 addresses says of one that is denied outright (class 0), as 0 stands for no entry there. No slot
+/// has a block for such a class.
+pub const DENIED: u32 = u32::MAX;
 /// Addresses that one workload may have.
 pub const OWN_ADDRESSES: usize = 8;
 
@@ -278,7 +281,7 @@ pub struct Event {
     pub interface: u32,
     /// The workload's number at the time.
     pub local: u32,
-    /// Class of the peer's address; 0 if the tables were not asked.
+    /// Class of the peer's address, or [`DENIED`]; 0 if the tables were not asked.
     pub class: u32,
     /// Slot that was asked.
     pub slot: u32,

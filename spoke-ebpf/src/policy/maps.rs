@@ -23,7 +23,7 @@ pub static L1: Array<[u32; 65536]> = Array::with_max_entries(1, MMAPABLE);
 /// The next 8 bits lead to a block of `L3`, 0 for none.
 #[map]
 pub static L2: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
-/// The last 8 bits lead to the class, 0 for none.
+/// The last 8 bits lead to the class, 0 for none; `DENIED` is class 0.
 #[map]
 pub static L3: Array<[u32; BLOCK_CELLS]> = Array::with_max_entries(SIZED_BY_AGENT, MMAPABLE);
 #[map]

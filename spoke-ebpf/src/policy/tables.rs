@@ -21,7 +21,7 @@ pub fn class(family: u8, address: &Address) -> u32 {
     if family == 4 { class4(address.ipv4()) } else { class6(address) }
 }
 
-/// The class of an IPv4 address, of which a packet has these bytes.
+/// The class of an IPv4 address, of which a packet has these bytes; or `DENIED`, which no slot has a row for.
 #[inline(always)]
 pub fn class4(address: u32) -> u32 {
     let host = u32::from_be(address);

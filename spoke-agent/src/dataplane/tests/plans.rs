@@ -217,6 +217,24 @@ fn blocks_of_addresses_are_used_again() {
 }
 
 #[test]
+fn an_address_that_is_denied_outright_does_not_follow_its_prefix() {
+    let sandbox = Sandbox::enter();
+    let mut writes = web(ACCEPT, ACCEPT);
+    let set = |address, class| Write::Address { address, class };
+    // Any address is accepted, the peers by an entry of their own.
+    let mut plane = sandbox.plane(writes.clone());
+    for (own, peer) in families() {
+        for (class, passes) in [(Some(0), false), (None, true), (Some(0), false), (Some(5), true), (Some(0), false)] {
+            writes.push(set(peer, class));
+            plane.apply(&plan(vec![set(peer, class)])).unwrap();
+            assert_eq!(receives(&mut plane, &udp(peer, 1, own, 80)), passes, "{peer} {class:?}");
+            assert_eq!(sends(&mut plane, &udp(own, 1, peer, 81)), passes, "{peer} {class:?}");
+            assert_eq!(plane.verify(&plan(writes.clone())).unwrap(), None);
+        }
+    }
+}
+
+#[test]
 fn a_pin_directory_is_of_one_agent_and_of_root_alone() {
     let sandbox = Sandbox::enter();
     let plane = sandbox.web(DENY, DENY);
