@@ -334,3 +334,17 @@ fn a_lost_line_never_goes_unnoticed() {
         assert_ne!(parse(&text).as_ref(), Ok(&whole), "without line {lost}: {}", lines[lost]);
     }
 }
+
+/// Whoever reads a text has a stack of some size, and may be a hub that others need.
+#[test]
+fn a_text_that_nests_deep_is_refused_and_harms_nobody() {
+    let block: String = (0..2_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let (list, flow, map) = ("- ".repeat(1_000_000), "[".repeat(1_000_000), "{a: ".repeat(500_000));
+    let small = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+        for text in [block, list, flow, map] {
+            let found = faults(&text);
+            assert!(found.len() == 1 && found[0].contains("at most 24 levels deep"), "{found:?}");
+        }
+    });
+    small.unwrap().join().unwrap();
+}

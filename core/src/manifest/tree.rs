@@ -9,6 +9,9 @@ use serde_saphyr::Spanned;
 
 use super::Violation;
 
+/// How deep a text may nest: twice of what any kind needs, and little of the stack of whoever reads it.
+const DEPTH: usize = 24;
+
 /// A part of a document.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -40,7 +43,8 @@ pub(super) struct Entry {
 
 /// The documents of a text, or the one violation of a text that is no YAML. Empty documents are skipped.
 pub(super) fn parse(text: &str) -> Result<Vec<Node>, Vec<Violation>> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let budget = serde_saphyr::budget! { max_depth: DEPTH, flow_nesting_limit: DEPTH };
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false, budget: budget };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let place = error.location();
         vec![Violation {
@@ -49,7 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Vec<Violation>> {
             column: place.map_or(1, |place| place.column()).max(1),
             field: String::new(),
             got: error.without_snippet().to_string(),
-            want: "YAML without duplicate keys".into(),
+            want: format!("YAML without duplicate keys, at most {DEPTH} levels deep"),
             fix: "mend the text at this place".into(),
         }]
     })
