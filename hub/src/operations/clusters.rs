@@ -13,6 +13,13 @@ use axle_proto::v1::{
 use super::{Operations, Page, Place, Problem, Violation, page, text};
 use crate::auth::Caller;
 
+/// Address ranges of one cluster: each is compared with every other of the mesh.
+const MAX_PREFIXES: usize = 1024;
+/// Labels of one cluster.
+const MAX_LABELS: usize = 256;
+/// The longest region, label key or label value, in bytes.
+const MAX_TEXT: usize = 253;
+
 impl Operations {
     /// Registers a cluster.
     ///
@@ -111,7 +118,22 @@ fn parse(request: &AddClusterRequest) -> Result<Cluster, Problem> {
         let fix = "give the address ranges of the cluster's workloads";
         violations.push(Violation::new("missing_field", "prefixes", "none", "at least one CIDR", fix));
     }
-    for (i, text) in request.prefixes.iter().enumerate() {
+    for (field, number, most) in
+        [("prefixes", request.prefixes.len(), MAX_PREFIXES), ("labels", request.labels.len(), MAX_LABELS)]
+    {
+        if number > most {
+            let fix = "register fewer; one larger range can hold several";
+            violations.push(Violation::new("too_many", field, &number.to_string(), &format!("at most {most}"), fix));
+        }
+    }
+    let labels = request.labels.iter().take(MAX_LABELS).flat_map(|(key, value)| [("labels", key), ("labels", value)]);
+    for (field, text) in labels.chain([("region", &request.region)]) {
+        if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+            let want = format!("at most {MAX_TEXT} bytes of printable text");
+            violations.push(Violation::new("invalid_value", field, text, &want, "choose a text that fits"));
+        }
+    }
+    for (i, text) in request.prefixes.iter().take(MAX_PREFIXES).enumerate() {
         match page::cidr(text) {
             Ok(prefix) => prefixes.push(prefix),
             Err(fault) => violations.push(Violation { field: format!("prefixes[{i}]"), ..fault }),
@@ -176,5 +198,16 @@ mod tests {
         assert_eq!(fields, ["name", "prefixes[0]", "prefixes[1]", "prefixes[2]", "defaultAction"]);
         assert!(found[1].1.contains("10.0.0.0/8"), "{found:?}");
         assert_eq!(faults(AddClusterRequest { name: "a".into(), ..Default::default() })[0].0, "prefixes");
+        let found = faults(AddClusterRequest {
+            name: "a".into(),
+            region: "\u{1b}[2J".into(),
+            prefixes: (0..=MAX_PREFIXES).map(|i| format!("10.{}.{}.0/24", i / 256, i % 256)).collect(),
+            labels: (0..=MAX_LABELS)
+                .map(|i| (format!("k{i}"), if i == 7 { "\0".into() } else { "v".into() }))
+                .collect(),
+            ..Default::default()
+        });
+        let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["prefixes", "labels", "labels", "region"], "{found:?}");
     }
 }

@@ -7,6 +7,9 @@ use axle_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// Faults that are named in one answer.
+const SHOWN: usize = 100;
+
 /// The sorts of fault, which each door translates into its own numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -81,12 +84,16 @@ impl Problem {
 
     /// A request with faults: at least one.
     #[must_use]
-    pub fn invalid(violations: Vec<Violation>) -> Self {
+    pub fn invalid(mut violations: Vec<Violation>) -> Self {
         let code = violations.first().map_or_else(|| "invalid".into(), |first| first.code.clone());
         let detail = match violations.as_slice() {
             [one] => format!("{}: {one}", one.field),
+            several if several.len() > SHOWN => {
+                format!("{} faults, of which the first {SHOWN} are named; nothing was done", several.len())
+            }
             several => format!("{} faults; nothing was done", several.len()),
         };
+        violations.truncate(SHOWN);
         Self { kind: Kind::Invalid, code, detail, violations }
     }
 

@@ -88,12 +88,14 @@ impl Batch {
     fn change(&mut self, change: &Change) {
         match change {
             Change::Put(object) => {
+                // Postgres' JSON has no NUL, and a spoke may write what it likes: it must not stop everybody's writes.
+                let document = document::of(&object.resource).to_string().replace("\\u0000", "\\ufffd");
                 let row = ObjectRow {
                     uid: object.uid,
                     revision: object.revision,
                     features: object.features.join(" "),
                     payload: object.payload.clone(),
-                    document: document::of(&object.resource).to_string(),
+                    document,
                 };
                 self.objects.insert(object.key.clone(), Last::Put(Box::new(row)));
             }

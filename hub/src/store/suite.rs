@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axle_core::{
     log::{Position, Record},
-    model::{Key, Kind, Scope, Uid},
+    model::{Cluster, Key, Kind, Scope, Uid},
     state::Command,
 };
 use axle_tests::postgres::Postgres;
@@ -123,6 +123,8 @@ async fn what_is_appended_is_loaded(ground: &Ground) {
     let mut records = vec![script.begin()];
     let (uid, record) = script.add(1);
     records.push(record);
+    let odd = Cluster { region: "a\0b\\u0000".into(), ..cluster(2) };
+    records.push(script.run(Command::AddCluster { cluster: odd }, ""));
     records.extend((1..20).map(|number| script.endpoint(uid, number)));
     assert!(append(&*store, from, &records).await);
     drop(store);
