@@ -1,7 +1,8 @@
 //! Reading a directory of YAML files that others write to at any time.
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -104,14 +105,24 @@ impl Directory {
 }
 
 fn read(stamp: &Stamp) -> File {
-    let text = if stamp.size > LARGEST {
-        Err(format!("it has {} bytes, at most {LARGEST} are read", stamp.size))
-    } else {
-        fs::read(&stamp.path).map_err(|error| error.to_string()).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
-        })
-    };
+    let text = bytes(&stamp.path).map_err(|error| error.to_string()).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    });
     File { path: stamp.path.clone(), text }
+}
+
+/// What is in a file, whatever has taken its place since it was looked at: a pipe never ends to open, a device to read.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file; wanted one with YAML: remove it or give it another ending"));
+    }
+    let mut bytes = Vec::new();
+    file.by_ref().take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {LARGEST} bytes, which is the most that are read")));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -177,5 +188,21 @@ mod tests {
             assert_eq!(texts[0], Err("byte 2 is not UTF-8".into()));
             assert!(texts[1].as_ref().is_err_and(|why| why.contains("No such file")), "{texts:?}");
         }
+    }
+
+    #[test]
+    fn what_never_ends_is_no_file() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = |name: &str| parent.path().join(name);
+        fs::create_dir(path("a.yaml")).unwrap();
+        nix::unistd::mkfifo(&path("b.yaml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("c.yaml")).unwrap();
+        std::os::unix::fs::symlink("d.yaml", path("d.yaml")).unwrap();
+        fs::File::create(path("e.yaml")).unwrap().set_len(LARGEST + 1).unwrap();
+        fs::write(path("f.yaml"), b"ok").unwrap();
+        let texts = texts(settled(&mut Directory::new(parent.path())));
+        let why: Vec<_> = texts.iter().map(|text| text.as_ref().map_or_else(String::as_str, String::as_str)).collect();
+        let wanted = ["no file", "no file", "no file", "symbolic links", "more than", "ok"];
+        assert!(why.iter().zip(wanted).all(|(why, wanted)| why.contains(wanted)) && why.len() == 6, "{why:?}");
     }
 }
