@@ -21,7 +21,10 @@ pub(super) async fn join(arguments: JoinArguments) -> Result<(), Failure> {
         (None, Some(relay), None) => (Upstream::Relay(relay.clone()), &node, state.node_certificates()),
         _ => return Err(Failure::new(Exit::Usage, "wanted --hub and --cluster, or --relay", "")),
     };
-    if let Some(before) = state.enrollment()? {
+    // Credentials that could not be read were set aside: whoever lost them joins again.
+    if let Some(before) = state.enrollment()?
+        && path.exists()
+    {
         return Err(Failure::new(
             Exit::Conflict,
             format!("this machine is already node {} of cluster {}", before.node, before.cluster_name),
