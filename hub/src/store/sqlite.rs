@@ -7,7 +7,7 @@ use axle_core::{
     state::RESTING,
 };
 use sqlx::{
-    Row, Sqlite, SqlitePool, Transaction,
+    Connection as _, Row, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
@@ -39,7 +39,15 @@ impl SqliteStore {
             // An acknowledged write survives the loss of power, not only of the process.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            // A full disk ends a transaction without its connection knowing: that one is of no more use.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
+            .connect_with(options)
+            .await;
         let pool = pool.map_err(|why| StoreError::Setup(format!("{}: cannot be opened: {why}", path.display())))?;
         sqlx::migrate!("../migrations/sqlite").run(&pool).await.map_err(migrating)?;
         Ok(Self { pool })
@@ -337,4 +345,20 @@ fn columns_of(row: &SqliteRow) -> Result<Columns, StoreError> {
 
 fn records_of(rows: &[SqliteRow]) -> Result<Vec<Record>, StoreError> {
     rows.iter().map(|row| record(row.try_get(0)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&dir.path().join("db")).await.unwrap();
+        // What SQLite does by itself then.
+        for _ in 0..8 {
+            let mut tx = store.writing().await.unwrap();
+            sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();
+        }
+    }
 }
