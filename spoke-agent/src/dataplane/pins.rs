@@ -7,7 +7,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -18,11 +18,14 @@ use nix::{
 
 use super::{Error, sys};
 
+/// What is in the directory.
+const FOLDERS: [&str; 2] = ["maps", "links"];
+
 /// A locked pin directory.
 #[derive(Debug)]
 pub struct Pins {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Pins {
@@ -32,12 +35,11 @@ impl Pins {
     /// [`Error::Locked`] if another process has it, [`Error::Pins`] if it is not on a BPF file system or not ours alone.
     pub fn open(path: &Path) -> Result<Self, Error> {
         check_file_system(path)?;
-        for folder in [path.to_owned(), path.join("maps"), path.join("links")] {
-            make(&folder)?;
-        }
+        make(path)?;
+        FOLDERS.iter().try_for_each(|folder| make(&path.join(folder)))?;
         let folder = File::open(path).map_err(pins_error(path, "check that the agent runs as root"))?;
         match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(lock) => Ok(Self { path: path.to_owned(), lock }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Error::Locked(path.to_owned())),
             Err((_, error)) => Err(pins_error(path, "it could not be locked")(error.into())),
         }
@@ -61,6 +63,19 @@ impl Pins {
     /// [`Error::Pins`] if the directory cannot be read.
     pub fn links(&self) -> Result<Vec<String>, Error> {
         names(&self.path.join("links"))
+    }
+
+    /// Makes again what somebody took away of the directory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn restore(&mut self) -> Result<(), Error> {
+        let inode = |data: fs::Metadata| (data.dev(), data.ino());
+        let ours = self.lock.metadata().map(inode).ok();
+        if ours.is_none() || fs::metadata(&self.path).map(inode).ok() != ours {
+            *self = Self::open(&self.path)?;
+        }
+        FOLDERS.iter().try_for_each(|folder| make(&self.path.join(folder)))
     }
 
     /// The directory.

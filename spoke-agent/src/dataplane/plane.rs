@@ -99,6 +99,7 @@ impl DataPlane {
     /// [`Error::Load`], [`Error::Capacity`], [`Error::Write`], [`Error::Map`], [`Error::Pins`]; nothing in force has
     /// changed then.
     pub fn replace(&mut self, plan: &Plan, attachments: &[Attachment]) -> Result<Vec<NotEnforced>, Error> {
+        self.pins.restore()?;
         let (mut set, fresh_flows) = Set::load(&self.settings, &self.pins)?;
         check(&set.tables, plan, &self.settings.limits)?;
         write_all(&mut set.tables, &plan.writes, &mut self.gate)?;
@@ -147,6 +148,18 @@ impl DataPlane {
     /// Indices of the interfaces at which hooks are held.
     fn held(&self) -> Result<BTreeSet<u32>, Error> {
         Ok(self.pins.links()?.iter().filter_map(|name| link_index(name)).collect())
+    }
+
+    /// Forgets the workloads of which somebody took a hook away, and says at which interfaces.
+    pub fn lost(&mut self) -> Vec<String> {
+        let names = match self.pins.links() {
+            Ok(names) => names,
+            Err(Error::Pins { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(_) => return Vec::new(),
+        };
+        let is_held = |index| HOOKS.iter().all(|(direction, ..)| names.contains(&link_name(index, *direction)));
+        let lost = self.attached.extract_if(.., |_, workload| !is_held(workload.index));
+        lost.map(|(_, workload)| workload.attachment.interface).collect()
     }
 
     /// The interface at which a workload is attached, and how.

@@ -330,6 +330,13 @@ impl Enforcer {
         if self.reached.is_none() {
             return;
         }
+        let lost = self.plane.lost();
+        if !lost.is_empty() {
+            let why = format!("somebody removed the pins of the hooks at {}", lost.join(", "));
+            tracing::error!(%why, "workloads were not enforced; everything is attached anew");
+            self.broken = Some(why);
+            self.mend();
+        }
         if self.broken.is_some() || !self.policies.refused_by_kernel().is_empty() {
             let (due, pause) = *self.retry.get_or_insert((now + FIRST_RETRY, FIRST_RETRY));
             if now >= due {

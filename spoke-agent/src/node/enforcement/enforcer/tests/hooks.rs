@@ -37,6 +37,29 @@ fn a_workload_that_takes_anothers_place_is_protected_all_the_time() {
     assert!(enforcer.enforced().workloads[0].enforced);
 }
 
+/// Whoever may write on the BPF file system can end enforcement: that is seen at once, and mended.
+#[test]
+fn hooks_that_somebody_took_away_are_attached_again() {
+    let stage = Stage::enter();
+    let mut enforcer = stage.begun(&[deny("p", "bad", 2)]);
+    let pins = stage.sandbox.pins().to_owned();
+    for lost in [pins.join("links/1-ingress"), pins.join("links"), pins.clone()] {
+        let hook = stage.hook();
+        if lost.is_dir() {
+            std::fs::remove_dir_all(&lost).unwrap()
+        } else {
+            std::fs::remove_file(&lost).unwrap()
+        }
+        enforcer.tick(Instant::now());
+        assert!(pins.join("links/1-ingress").exists() && stage.hook().is_some(), "without {lost:?}");
+        assert!(lost.ends_with("1-ingress") || stage.hook() != hook);
+        let enforced = enforcer.enforced();
+        assert!(enforced.workloads[0].enforced && enforced.applied == Some(at(1)), "{enforced:?}");
+        assert!(!admits(&enforcer, "10.0.0.4") && admits(&enforcer, "10.0.0.3"));
+    }
+    assert!(DataPlane::open(stage.sandbox.settings()).is_err(), "the new directory is locked too");
+}
+
 #[test]
 fn a_hook_on_former_tables_is_not_acknowledged() {
     let stage = Stage::enter();
