@@ -248,6 +248,7 @@ impl Compiler {
             self.peers.reserve(workloads);
         }
         nouns.into_iter().for_each(|change| self.apply_noun(change));
+        let policies = self.telling(policies);
         let mut waiting = std::mem::take(&mut self.waiting);
         if !waiting.is_empty() {
             policies.iter().for_each(|change| drop(waiting.remove(change.key())));

@@ -1,5 +1,5 @@
 //! What each kind of change touches.
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -184,14 +184,38 @@ impl Compiler {
         self.policies.count_named(endpoint, on, &mut world);
     }
 
+    /// The last change of each policy. Who deletes one names its incarnation: the one in force or one that did not fit
+    /// until now; of any other it says nothing.
+    pub(super) fn telling<'c>(&self, changes: Vec<&'c Change>) -> Vec<&'c Change> {
+        let puts = |change: &Change, uid| matches!(change, Change::Put(object) if object.uid == uid);
+        let mut last: BTreeMap<&Key, &Change> = BTreeMap::new();
+        for change in changes {
+            let key = change.key();
+            if let Change::Delete { uid, .. } = change {
+                let is_present = last.get(key).map_or_else(
+                    || {
+                        self.policies.noun(key).is_some_and(|noun| noun.uid == *uid)
+                            || self.waiting.get(key).is_some_and(|(waiting, _)| puts(waiting, *uid))
+                    },
+                    |before| puts(before, *uid),
+                );
+                if !is_present {
+                    continue;
+                }
+            }
+            last.insert(key, change);
+        }
+        last.into_values().collect()
+    }
+
     /// Takes over a change of a policy. Gives what was there before; `None`: the change changes nothing.
     pub(super) fn apply_policy(&mut self, change: &Change) -> Option<(Key, Option<Arc<Noun>>)> {
         let key = change.key();
         let old = self.policies.noun(key).cloned();
         let new = match change {
             Change::Put(object) => Some(Arc::new(Noun::new(object))),
-            Change::Delete { uid, .. } => {
-                old.as_ref().filter(|old| old.uid == *uid)?;
+            Change::Delete { .. } => {
+                old.as_ref()?;
                 None
             }
         };

@@ -1,12 +1,12 @@
 //! The entries of addresses and prefixes: which writes move them, and in which order.
-use std::{cmp::Reverse, net::IpAddr, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 
 use super::{
     Compiler, Fit, Shortage,
-    around::{Around, Arounds},
+    around::{Around, AroundId, Arounds},
     atom::DENIED,
     classes::Signature,
     digest::Meaning,
@@ -132,7 +132,7 @@ impl Compiler {
         let limits = [self.limits.addresses4, self.limits.addresses6, self.limits.prefixes, self.limits.prefixes];
         let what = ["IPv4 addresses", "IPv6 addresses", "IPv4 prefixes", "IPv6 prefixes"];
         let mut entries = self.entries;
-        let mut denied = Vec::new();
+        let mut denied: HashMap<Who, AroundId> = HashMap::new();
         for each in moves.iter().filter(|each| each.entry.is_none()) {
             let kind = match each.who {
                 Who::Address(_) if followed[each.around as usize].as_ref() == Some(&each.signature) => continue,
@@ -143,27 +143,36 @@ impl Compiler {
             if entries[kind] > u64::from(limits[kind]) {
                 let shortage = Shortage { what: what[kind], wanted: entries[kind], limit: u64::from(limits[kind]) };
                 fit.or(shortage, ())?;
-                let around = match each.who {
-                    Who::Address(_) => arounds.get(each.around).lasting(),
-                    Who::Prefix(net) => net.supernet().and_then(|around| self.around(around).lasting()),
-                };
-                denied.push((each.who, around));
+                denied.insert(each.who, each.around);
             }
         }
         if denied.is_empty() {
             return Ok(());
         }
-        let nothing: Arc<[u32]> = Arc::new([DENIED]);
-        moves.retain(|each| !denied.iter().any(|(who, _)| *who == each.who));
-        for net in denied.into_iter().filter_map(|(_, around)| around) {
-            match moves.iter_mut().find(|each| each.who == Who::Prefix(net)) {
-                Some(each) => each.signature = Arc::clone(&nothing),
-                None => {
-                    let (entry, old) = self.class_of_prefix(net);
-                    let around = arounds.of_prefix(net, self);
-                    moves.push(Move { who: Who::Prefix(net), entry, old, around, signature: Arc::clone(&nothing) });
-                }
+        // The longest prefix with an entry around what shall have none is denied, and so is whatever follows it.
+        let judge = |around: AroundId| {
+            let mut nets = arounds.get(around).nets.iter().filter(|(.., is_gone)| !is_gone).map(|(net, ..)| *net);
+            nets.find(|net| !denied.contains_key(&Who::Prefix(*net)))
+        };
+        let mut shut: BTreeSet<IpNet> = denied.values().filter_map(|around| judge(*around)).collect();
+        moves.retain(|each| {
+            let follows = || followed[each.around as usize].as_ref() == Some(&each.signature);
+            let is_shut = || judge(each.around).is_none_or(|net| shut.contains(&net));
+            let is_follower = matches!(each.who, Who::Address(_)) && each.entry.is_none() && follows();
+            !denied.contains_key(&each.who) && !(is_follower && is_shut())
+        });
+        let nothing: Signature = Arc::new([DENIED]);
+        for each in moves.iter_mut() {
+            if let Who::Prefix(net) = each.who
+                && shut.remove(&net)
+            {
+                each.signature = Arc::clone(&nothing);
             }
+        }
+        for net in shut {
+            let (entry, old) = self.class_of_prefix(net);
+            let around = arounds.of_prefix(net, self);
+            moves.push(Move { who: Who::Prefix(net), entry, old, around, signature: Arc::clone(&nothing) });
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::policy::tables::Class;
 
 /// Something with an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     Address(IpAddr),
     Prefix(IpNet),

@@ -1,4 +1,5 @@
 //! The compiler against the oracle: every verdict, after every single write.
+mod churn;
 mod counts;
 mod limits;
 mod many;

@@ -10,10 +10,13 @@ use crate::{
     policy::{
         Verdict,
         compile::{
-            Refused,
-            tests::rig::{
-                ROOMY, Rig, cluster, delete, endpoint, fleet, labels, name, namespace, policy, put_endpoint,
-                put_policy, uid,
+            Refusal, Refused,
+            tests::{
+                random::{PEERS, base, revision},
+                rig::{
+                    ROOMY, Rig, cluster, delete, endpoint, fleet, labels, name, namespace, policy, put_endpoint,
+                    put_policy, uid,
+                },
             },
         },
         tables::Limits,
@@ -132,16 +135,39 @@ fn a_policy_that_names_too_many_ports_is_refused() {
     rig.check();
 }
 
+/// A policy that was made anew while its first incarnation was in force, and then removed: neither stays.
+#[test]
+fn who_deletes_what_never_fitted_deletes_what_is_in_force_instead() {
+    // A slot for the one workload, and none to build another aside.
+    let mut rig = start(Limits { slots: 3, ..ROOMY });
+    let of = |uid, revision, from: &str| {
+        let policy = policy("p", Tier::Admin, Some(vec![rule(Action::Deny, from, 80)]), None);
+        put_policy(Scope::Fleet, uid, revision, policy)
+    };
+    let other = policy("other", Tier::Admin, Some(vec![rule(Action::Deny, "app2", 81)]), None);
+    let evils = [remote(1, "evil"), remote(2, "app2"), remote(3, "app3")];
+    rig.count(&[&evils[..], &[of(50, 2, "evil"), put_policy(Scope::Fleet, 51, 2, other)]].concat());
+    assert_eq!(rig.apply(&[of(52, 3, "app3")]).refused.len(), 1);
+    assert_eq!(rig.apply(&[delete(&of(49, 1, "evil"))]).refused.len(), 1, "of one that is long gone");
+    let refused = rig.apply(&[delete(&of(52, 3, "app3"))]).refused;
+    assert!(matches!(&refused[..], [Refusal { subject: Refused::Policy { revision: 0, .. }, .. }]), "{refused:?}");
+    // There is room when the workload is gone.
+    let workload = put_endpoint(100, 0, endpoint(0, 0, "n0", "web", &["10.0.0.1"]));
+    assert_eq!(rig.apply(&[delete(&workload)]).refused, Vec::new());
+    rig.count(&[workload]);
+}
+
 /// Tables so small that random worlds do not fit.
 fn tight() -> impl Strategy<Value = Limits> {
-    (2u32..7, 3u16..6, 3u32..8, 3u32..6, 3u32..6, 2u32..6, 3u32..5).prop_map(
-        |(classes, port_classes, rows, blocks, slots, addresses4, prefixes)| Limits {
+    (2u32..7, 3u16..6, 3u32..8, 3u32..6, 3u32..6, 1u32..6, 1u32..4, 3u32..5).prop_map(
+        |(classes, port_classes, rows, blocks, slots, addresses4, addresses6, prefixes)| Limits {
             classes,
             port_classes,
             rows,
             blocks,
             slots,
             addresses4,
+            addresses6,
             prefixes,
             ..ROOMY
         },
@@ -191,6 +217,27 @@ proptest! {
         gone.push(delete(&by_app(apps)));
         if rig.apply(&gone).refused.is_empty() {
             rig.check();
+        }
+    }
+
+    /// Whatever happens while there is room for few entries: the writes fit the tables that they are for.
+    #[test]
+    fn what_is_denied_for_want_of_room_needs_none(
+        (addresses4, addresses6, prefixes) in (1u32..4, 1u32..4, 1u32..8),
+        revisions in prop::collection::vec(revision(), 2..10),
+    ) {
+        let mut rig = Rig::new(Limits { addresses4, addresses6, prefixes, ..ROOMY });
+        rig.peers = PEERS.iter().map(|text| text.parse().unwrap()).collect();
+        rig.targets.truncate(3);
+        for changes in [&base()[..]].into_iter().chain(revisions.iter().map(Vec::as_slice)) {
+            let refused = rig.apply(changes).refused;
+            if refused.iter().any(|refusal| matches!(refusal.subject, Refused::Policy { .. })) {
+                continue;
+            }
+            for probe in rig.probes() {
+                let meant = rig.meant(&probe).verdict == Verdict::Accept;
+                prop_assert!(!rig.enforced(&probe) || meant, "{probe:?}: {refused:?}");
+            }
         }
     }
 }

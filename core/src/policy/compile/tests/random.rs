@@ -228,7 +228,7 @@ pub(in crate::policy) fn change() -> impl Strategy<Value = Change> {
 }
 
 /// Changes as one revision has them: each key once, some of them removals.
-fn revision() -> impl Strategy<Value = Vec<Change>> {
+pub(super) fn revision() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec((change(), 0u8..4), 1..4).prop_map(|changes| {
         let mut seen = Vec::new();
         let mut revision = Vec::new();
@@ -245,7 +245,14 @@ fn revision() -> impl Strategy<Value = Vec<Change>> {
 pub(in crate::policy) fn start() -> Rig {
     let mut rig = Rig::new(ROOMY);
     rig.peers = PEERS.iter().map(|text| text.parse().unwrap()).collect();
-    let base = [
+    rig.apply(&base());
+    rig.check();
+    rig
+}
+
+/// What is there from the start.
+pub(super) fn base() -> [Change; 8] {
+    [
         fleet(),
         cluster(0, Action::Accept),
         cluster(1, Action::Accept),
@@ -254,10 +261,7 @@ pub(in crate::policy) fn start() -> Rig {
         node(0, "n0", "192.168.0.1", "u"),
         put_endpoint(10, 0, endpoint(0, 0, "n0", "x", &["10.0.0.1"])),
         put_endpoint(12, 0, endpoint(2, 0, "n0", "y", &["10.0.0.2", "fd00:0::1"])),
-    ];
-    rig.apply(&base);
-    rig.check();
-    rig
+    ]
 }
 
 proptest! {
