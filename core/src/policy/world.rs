@@ -19,6 +19,8 @@ use crate::{
 pub struct World {
     /// Shared by clones until one of them changes.
     kinds: BTreeMap<Kind, Arc<BTreeMap<Key, Object>>>,
+    /// The clusters by uid, the same way.
+    clusters: Arc<BTreeMap<Uid, Arc<Resource>>>,
     domain_names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
@@ -71,18 +73,25 @@ impl World {
 
     /// Takes a change over.
     pub fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Put(object) => {
-                let kind = self.kinds.entry(object.key.kind).or_default();
-                Arc::make_mut(kind).insert(object.key.clone(), object.clone());
-            }
+        let (key, put) = match change {
+            Change::Put(object) => (&object.key, Some(object)),
             Change::Delete { key, uid } => {
-                if let Some(kind) = self.kinds.get_mut(&key.kind)
-                    && kind.get(key).is_some_and(|object| object.uid == *uid)
-                {
-                    Arc::make_mut(kind).remove(key);
+                let known = self.kinds.get(&key.kind).and_then(|kind| kind.get(key));
+                if known.is_none_or(|object| object.uid != *uid) {
+                    return;
                 }
+                (key, None)
             }
+        };
+        let kind = Arc::make_mut(self.kinds.entry(key.kind).or_default());
+        let replaced = match put {
+            Some(object) => kind.insert(key.clone(), object.clone()),
+            None => kind.remove(key),
+        };
+        if key.kind == Kind::Cluster {
+            let clusters = Arc::make_mut(&mut self.clusters);
+            replaced.into_iter().for_each(|old| drop(clusters.remove(&old.uid)));
+            clusters.extend(put.map(|object| (object.uid, Arc::clone(&object.resource))));
         }
     }
 
@@ -129,7 +138,10 @@ impl World {
     /// The cluster with this uid.
     #[must_use]
     pub fn cluster(&self, uid: Uid) -> Option<&Cluster> {
-        self.clusters().find_map(|(each, cluster)| (each == uid).then_some(cluster))
+        match self.clusters.get(&uid)?.as_ref() {
+            Resource::Cluster(cluster) => Some(cluster),
+            _ => None,
+        }
     }
 
     /// Every cluster with its uid.

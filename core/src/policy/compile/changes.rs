@@ -54,7 +54,7 @@ impl Compiler {
         let Some((cluster, resource)) = self.nouns.workloads.remove(id) else { return };
         let Some(endpoint) = workloads::endpoint(&resource) else { return };
         endpoint.addresses.iter().for_each(|address| self.places.remove_claim(*address, id));
-        self.count_named(endpoint, false);
+        self.note_named(id, endpoint, false);
         if self.is_local(cluster, endpoint) {
             self.dirty.insert(uid);
         }
@@ -75,7 +75,7 @@ impl Compiler {
         // All of them, just now.
         self.places.touch_workload(id, || None);
         self.peers.add_endpoint(id, cluster, resource, &self.nouns);
-        self.count_named(endpoint, true);
+        self.note_named(id, endpoint, true);
         if self.is_local(cluster, endpoint) {
             self.dirty.insert(uid);
         }
@@ -179,9 +179,9 @@ impl Compiler {
         }
     }
 
-    fn count_named(&mut self, endpoint: &Endpoint, on: bool) {
+    fn note_named(&mut self, id: WorkloadId, endpoint: &Endpoint, on: bool) {
         let mut world = World { nouns: &self.nouns, peers: &mut self.peers, places: &mut self.places };
-        self.policies.count_named(endpoint, on, &mut world);
+        self.policies.note_named(id, endpoint, on, &mut world);
     }
 
     /// The last change of each policy. Who deletes one names its incarnation: the one in force or one that did not fit

@@ -316,13 +316,8 @@ impl Peers {
             }
             Atom::Block(block) if on => places.add_block(id, block),
             Atom::Block(block) => places.remove_block(id, block),
-            Atom::Named(name, port) => {
-                self.named = if on { self.named + 1 } else { self.named - 1 };
-                let has = |endpoint: &Endpoint| has_port(endpoint, name, *port);
-                for (id, endpoint) in nouns.workloads.iter().filter(|(_, endpoint)| has(endpoint)) {
-                    places.touch_workload(id, || Some(&endpoint.addresses));
-                }
-            }
+            // Who calls the port so is told by those that know: see `Policies`.
+            Atom::Named(..) => self.named = if on { self.named + 1 } else { self.named - 1 },
             Atom::Denied | Atom::OwnNode | Atom::AnyPort => {}
         }
     }
@@ -389,11 +384,4 @@ impl Peers {
             atoms.push(ANY_PORT);
         }
     }
-}
-
-/// Whether an endpoint calls this port so.
-pub(super) fn has_port(endpoint: &Endpoint, name: &PortName, port: u16) -> bool {
-    let is =
-        |own: &&crate::model::NamedPort| own.name == name.name && own.protocol == name.protocol && own.port == port;
-    endpoint.named_ports.iter().find(is).is_some()
 }

@@ -16,6 +16,7 @@ use super::{
     places::Places,
     ports::TermId,
     portset::{PortSet, fixed_range},
+    workloads::WorkloadId,
 };
 use crate::{
     model::{
@@ -56,8 +57,8 @@ pub(super) struct Policies {
     pub(super) changed_terms: BTreeSet<TermId>,
     /// How many rules' codes use a name for ports of the other side.
     names: HashMap<PortName, u32>,
-    /// How many endpoints call a port so.
-    named: HashMap<PortName, BTreeMap<u16, u32>>,
+    /// The workloads that call a port so.
+    named: HashMap<PortName, BTreeMap<u16, BTreeSet<WorkloadId>>>,
     /// Code that was replaced; let go once what takes its place is in force.
     retired: Vec<CodeId>,
 }
@@ -212,19 +213,22 @@ impl Policies {
     fn set_named(&mut self, name: &PortName, port: u16, on: bool, world: &mut World<'_>) {
         let atom = world.peers.atoms.number(Atom::Named(name.clone(), port));
         set_atom(atom, on, world);
+        for id in self.named.get(name).and_then(|ports| ports.get(&port)).into_iter().flatten() {
+            world.places.touch_workload(*id, || Some(&world.nouns.workloads.get(*id)?.2.addresses));
+        }
         let term = self.terms.number(PortSet::one(name.protocol, port));
         self.set_term(term, on);
     }
 
-    /// Notes the named ports of an endpoint that comes or goes.
-    pub(super) fn count_named(&mut self, endpoint: &Endpoint, on: bool, world: &mut World<'_>) {
+    /// Notes the named ports of a workload that comes or goes; its own addresses are touched anyhow.
+    pub(super) fn note_named(&mut self, id: WorkloadId, endpoint: &Endpoint, on: bool, world: &mut World<'_>) {
         for own in &endpoint.named_ports {
             let name = PortName { name: own.name.clone(), protocol: own.protocol };
             let ports = self.named.entry(name.clone()).or_default();
-            let count = ports.entry(own.port).or_default();
-            *count = if on { *count + 1 } else { count.saturating_sub(1) };
-            let changed = *count == u32::from(on);
-            if *count == 0 {
+            let workloads = ports.entry(own.port).or_default();
+            let noted = if on { workloads.insert(id) } else { workloads.remove(&id) };
+            let changed = noted && workloads.len() == usize::from(on);
+            if workloads.is_empty() {
                 ports.remove(&own.port);
             }
             if changed && self.names.contains_key(&name) {
