@@ -98,6 +98,8 @@ impl<'w> Survey<'w> {
 pub struct Judge<'w> {
     survey: Survey<'w>,
     policies: Vec<Written<'w>>,
+    /// The same by the namespace that they are written for, if for one: most are about no other.
+    of_namespace: HashMap<Option<&'w Name>, Vec<Written<'w>>>,
     /// The policies that are about the workloads of a cluster and namespace with certain labels.
     about: HashMap<(Uid, &'w Name, &'w Labels), Rc<[Written<'w>]>>,
 }
@@ -106,7 +108,11 @@ impl<'w> Judge<'w> {
     /// Judges by these policies and none that the world may hold besides.
     #[must_use]
     pub fn new(world: &'w World, policies: Vec<Written<'w>>) -> Self {
-        Self { survey: Survey::new(world), policies, about: HashMap::new() }
+        let mut of_namespace: HashMap<_, Vec<_>> = HashMap::new();
+        for written in &policies {
+            of_namespace.entry(written.1.namespace.as_ref()).or_default().push(*written);
+        }
+        Self { survey: Survey::new(world), policies, of_namespace, about: HashMap::new() }
     }
 
     /// What both ends say to a flow.
@@ -139,13 +145,14 @@ impl<'w> Judge<'w> {
     }
 
     fn about(&mut self, local: Workload<'w>) -> Rc<[Written<'w>]> {
-        let (world, policies) = (self.survey.world, &self.policies);
+        let (world, namespace) = (self.survey.world, &local.endpoint.namespace);
+        let written = [None, Some(namespace)].into_iter().filter_map(|name| self.of_namespace.get(&name)).flatten();
         let matches = |(object, policy): &&Written<'w>| {
             // The cheapest question first.
             policy.subject.pods.matches(&local.endpoint.labels)
                 && !matches!(world.subject_matches(object.key.scope, policy, &local), Match::No(_))
         };
-        let key = (local.cluster, &local.endpoint.namespace, &local.endpoint.labels);
-        self.about.entry(key).or_insert_with(|| policies.iter().filter(matches).copied().collect()).clone()
+        let key = (local.cluster, namespace, &local.endpoint.labels);
+        self.about.entry(key).or_insert_with(|| written.filter(matches).copied().collect()).clone()
     }
 }
