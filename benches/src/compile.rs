@@ -19,7 +19,9 @@ use axle_core::{
     manifest::parse_policies,
     model::{IpBlock, Policy, Resource},
     policy::{
+        self,
         compile::{Compiler, Context, Usage},
+        survey,
         tables::{Counts, Direction, Limits, MAX_CLASSES, PortTable, ROW_PORT_CLASSES, Tables},
     },
 };
@@ -77,6 +79,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         rows.push(beside(row(&name, "ms", parse), |peer| least(&peer.parse_ms)));
     }
     let of = format!("{} policies x {} endpoints", size.policies, size.endpoints);
+    rows.push(row(&format!("hub-wide diff of one new policy, {of}"), "ms", diff(&state, &changes.added)?));
     let one_each = World::new(Size { endpoints: size.identities, ..size })?;
     let name =
         format!("full compile, {} policies x one endpoint of each of {} identities", size.policies, size.identities);
@@ -215,6 +218,20 @@ fn full(state: &[Change], rounds: usize) -> anyhow::Result<f64> {
         ensure!(outcome.refused.is_empty(), "{:?}", outcome.refused);
     }
     Ok(least(&times))
+}
+
+/// Milliseconds to say whose verdicts a policy changes, wherever they run: the median of some policies.
+fn diff(state: &[Change], added: &[Change]) -> anyhow::Result<f64> {
+    let mut world = policy::World::default();
+    state.iter().for_each(|change| world.apply(change));
+    let (mut times, mut gaps) = (Vec::new(), 0);
+    for change in added.iter().take(ROUNDS) {
+        let start = Instant::now();
+        gaps += black_box(survey::diff(&world, std::slice::from_ref(change)).report()).groups.len();
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+    }
+    ensure!(gaps > 0, "not one of the policies changes a verdict");
+    Ok(quantile(&times, "median"))
 }
 
 /// What an endpoint takes whose identity is known: the memory of this world less that of one with one endpoint of each.

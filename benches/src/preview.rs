@@ -14,8 +14,8 @@ use axle_core::{
     },
     policy::{
         Flow, Target, World, evaluate,
-        survey::{Judge, diff, lint},
-        tables::PortTable,
+        survey::{Judge, diff, lint, predict},
+        tables::{Limits, PortTable},
     },
 };
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub const BENCH: Bench = Bench { id: "P15b", about: "policy previews: probes, di
 
 const HERE: Uid = Uid([1; 16]);
 const PROBES: usize = 100_000;
+/// Nodes at which a change is tried, at most.
+const NODES: usize = 1000;
 /// The oracle takes its time.
 const ORACLE_PROBES: usize = 50;
 
@@ -55,6 +57,13 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         let start = Instant::now();
         let gaps = black_box(diff(&world, std::slice::from_ref(&change)).report()).groups.len();
         let name = format!("diff of one new policy, {policies} policies x {endpoints} endpoints ({gaps} groups)");
+        rows.push(Row::new("P15b", name, "ms", milliseconds(start)));
+        let start = Instant::now();
+        let room = |_: Uid, _: &Name| Some(Limits::default());
+        let prediction = black_box(predict(&world, std::slice::from_ref(&change), &room, NODES));
+        ensure!(prediction.concerned > 0 && prediction.refused.is_empty(), "{prediction:?}");
+        let (nodes, seen) = (prediction.concerned, prediction.concerned - prediction.unknown);
+        let name = format!("room for it, {policies} policies x {endpoints} endpoints ({seen} of {nodes} nodes)");
         rows.push(Row::new("P15b", name, "ms", milliseconds(start)));
     }
     let start = Instant::now();
