@@ -71,14 +71,21 @@ impl Postgres {
     /// Where it does not start.
     pub fn resume(&mut self) -> anyhow::Result<()> {
         let (socket, data) = (self.folder.path(), self.folder.path().join("data"));
-        // What a killed server leaves: its lock names a process that is gone.
-        let _ = fs::remove_file(data.join("postmaster.pid"));
-        let mut command = self.programs.command("postgres");
-        command.args(["-h", "", "-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]);
-        command.arg("-k").arg(socket).arg("-D").arg(data);
-        let mut server = Process::start("postgres", command, &Place::default(), &socket.join("log"))?;
+        let start = || {
+            // What a killed server leaves: its lock names a process that is gone.
+            let _ = fs::remove_file(data.join("postmaster.pid"));
+            let mut command = self.programs.command("postgres");
+            command.args(["-h", "", "-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]);
+            command.arg("-k").arg(socket).arg("-D").arg(&data);
+            Process::start("postgres", command, &Place::default(), &socket.join("log"))
+        };
+        let mut server = start()?;
         eventually("PostgreSQL to answer", Duration::from_secs(60), || {
-            server.check_alive()?;
+            // It does not start while a process of the killed one still ends.
+            if let Err(ended) = server.check_alive() {
+                server = start()?;
+                return Err(ended);
+            }
             run(self.programs.command("pg_isready").args(["--quiet", "--username=axle", "--host"]).arg(socket))
         })?;
         self.server = Some(server);
