@@ -204,6 +204,9 @@ async fn without_a_hub_the_answers_are_the_same() {
     assert!(failed.out.contains("FAILED shop: nobody else does"), "{failed:?}");
     failed.bad(3);
 
+    let none = user.run(&["policy", "test", "--offline", "--inventory", &clusters]).await.bad(2);
+    assert!(none.contains("PolicyTest"), "nothing to check is a fault: {none}");
+
     let misspelt = run(&["policy", "explain", "--from", "east/shop/wep", "--to", "east/shop/db", "--port", "1"]).await;
     assert!(misspelt.bad(2).contains("east/shop/web"), "a similar name");
     std::fs::write(user.dir.path().join("clusters/west/db.yaml"), "kind: Workload\n").unwrap();

@@ -113,7 +113,7 @@ fn workload(at: &At<'_>, faults: &mut Faults) -> Option<TestEnd> {
     Some(TestEnd::Workload { cluster: cluster.clone(), namespace: namespace.clone(), name: name.clone() })
 }
 
-/// `POLICY` or `POLICY/RULE`.
+/// `POLICY` or `POLICY/RULE`, the policy with its namespace before it if it has one.
 fn rule(at: &At<'_>, faults: &mut Faults) -> Option<ExpectedRule> {
     let text = at.text(faults)?;
     let (policy, rule) = text.split_once('/').map_or((text, None), |(policy, rule)| (policy, Some(rule)));
@@ -122,7 +122,11 @@ fn rule(at: &At<'_>, faults: &mut Faults) -> Option<ExpectedRule> {
             Some(ExpectedRule { policy, rule: rule.map(str::to_owned) })
         }
         _ => {
-            at.invalid("POLICY, or POLICY/RULE with the rule's name or its place as ingress[0]", "", faults);
+            at.invalid(
+                "[NAMESPACE/]POLICY, or [NAMESPACE/]POLICY/RULE with the rule's name or its place as ingress[0]",
+                "",
+                faults,
+            );
             None
         }
     }

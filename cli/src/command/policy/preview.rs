@@ -70,7 +70,15 @@ impl Test {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let request = request(&self.files)?;
         let answer = match self.offline.world()? {
-            Some(world) => offline::test(&world, &request)?,
+            Some(world) => {
+                let answer = offline::test(&world, &request)?;
+                if answer.results.is_empty() {
+                    // A check that checks nothing is a wrong path more often than a wish.
+                    let message = "no document of kind PolicyTest; wanted at least one in -f or --policies";
+                    return Err(Failure::new(Exit::Usage, "no_test", message));
+                }
+                answer
+            }
             None => session.admin().await?.test_policies(request).await?.into_inner(),
         };
         show_outcomes(session.output, &answer)

@@ -213,9 +213,17 @@ impl<'w> Court<'w> {
             Direction::Egress => &policy.egress,
         };
         let rule = rules.as_ref().and_then(|rules| rules.get(id.index as usize));
-        policy.name == expected.policy
-            && expected.rule.as_ref().is_none_or(|wanted| {
-                rule.is_some_and(|rule| rule.name == *wanted) || *wanted == format!("{}[{}]", id.direction, id.index)
+        let place = format!("{}[{}]", id.direction, id.index);
+        let is_rule = |wanted: &str| wanted == place || rule.is_some_and(|rule| rule.name == wanted);
+        let wanted = expected.rule.as_deref();
+        if policy.name == expected.policy && wanted.is_none_or(is_rule) {
+            return true;
+        }
+        // With its namespace, as policies of one are shown.
+        policy.namespace.as_ref() == Some(&expected.policy)
+            && wanted.is_some_and(|text| {
+                let (name, rule) = text.split_once('/').map_or((text, None), |(name, rule)| (name, Some(rule)));
+                policy.name.as_str() == name && rule.is_none_or(is_rule)
             })
     }
 
@@ -241,7 +249,8 @@ impl<'w> Court<'w> {
                             endpoint.addresses.iter().flat_map(|address| self.nets.around(*address)).collect();
                         let node = by_node.then_some(&endpoint.node);
                         let Endpoint { labels, service_account, named_ports, .. } = endpoint;
-                        let key = (workload.cluster, labels, service_account, named_ports, nets, node);
+                        // By the cluster's name: which flow is shown does not hang on uids.
+                        let key = (cluster, labels, service_account, named_ports, nets, node);
                         people.entry(key).or_insert(workload);
                     }
                 }

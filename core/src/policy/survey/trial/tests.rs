@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     manifest,
     model::Scope,
-    policy::fixture::{EAST, WEST, namespace, policy, workload, world},
+    policy::fixture::{EAST, WEST, namespace, policy, put_policy, workload, world},
 };
 
 fn fleet() -> World {
@@ -19,6 +19,9 @@ fn fleet() -> World {
                            {name: rest, action: Deny, from: [{networks: [0.0.0.0/0]}]}]";
     let subject = "subject: {pods: {podSelector: {matchLabels: {app: db}}}}";
     policy(&mut world, Scope::Fleet, "guard", &format!("tier: Admin, priority: 1, {subject}, {rules}"));
+    let front = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: front, namespace: shop}\n\
+                 spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}\n";
+    put_policy(&mut world, Scope::Fleet, manifest::parse_policies(front).unwrap().remove(0));
     world
 }
 
@@ -74,6 +77,21 @@ fn what_does_not_hold_says_which_flow_and_who_decides() {
         run("from: {workload: west/shop/w}, to: {address: 10.1.1.2}, port: 5432, verdict: Deny, rule: guard/web");
     let Trial::Broken(broken) = other else { panic!("{other:?}") };
     assert_eq!((broken.got, broken.not_by.is_some()), (Verdict::Deny, true), "right, but by another rule");
+}
+
+#[test]
+fn a_rule_of_a_policy_with_a_namespace_goes_by_either_name() {
+    let by = |rule| {
+        run(&format!(
+            "from: {{address: 10.1.1.2}}, to: {{workload: west/shop/w}}, port: 80, verdict: Accept, rule: {rule}"
+        ))
+    };
+    for rule in ["front", "'front/ingress[0]'", "shop/front", "'shop/front/ingress[0]'"] {
+        assert_eq!(by(rule), Trial::Holds { flows: 1 }, "{rule}");
+    }
+    for rule in ["shop", "shop/guard", "shop/front/web", "back/front", "'front/ingress[1]'"] {
+        assert!(matches!(by(rule), Trial::Broken(broken) if broken.not_by.is_some()), "{rule}");
+    }
 }
 
 #[test]
