@@ -146,6 +146,7 @@ impl Enforcer {
     pub fn revise(&mut self, revision: &Revision) {
         let (mut policies, others): (Vec<Change>, Vec<Change>) =
             revision.changes.iter().cloned().partition(|change| change.key().kind == Kind::Policy);
+        policies.iter_mut().for_each(|change| self.policies.name_what_is_in_force(change));
         policies.extend(self.policies.gone(revision));
         let moved = self.note_endpoints(&others);
         // Of a whole copy, what could not be read before either was its own revision's matter.

@@ -103,6 +103,16 @@ impl Policies {
         }
     }
 
+    /// A policy that the log no longer has is gone, also where an incarnation of before is in force because the last one
+    /// was held back.
+    pub(super) fn name_what_is_in_force(&self, change: &mut Change) {
+        if let Change::Delete { key, uid } = change
+            && let Some(policy) = self.in_force.get(key)
+        {
+            *uid = policy.uid;
+        }
+    }
+
     /// As [`loaded`](Self::loaded), if the compiler took it.
     pub(super) fn loaded_if_fit(&mut self, change: &Change, outcome: &Outcome) {
         if !is_refused(change, outcome) {

@@ -221,6 +221,21 @@ fn a_write_that_fails_is_a_refusal_and_the_version_before_stays_also_over_a_rest
 }
 
 #[test]
+fn a_deleted_policy_is_gone_also_where_an_incarnation_of_before_is_in_force() {
+    let stage = Stage::enter();
+    let mut enforcer = stage.begun(&[deny("p", "bad", 2)]);
+    let again = Object { uid: Uid([7; 16]), ..object(&deny("p", "good", 3)) };
+    fail_next(&mut enforcer, |write| matches!(write, Write::Workload { .. } | Write::SlotBlock { .. }));
+    enforcer.revise(&revision(3, &[Change::Put(again.clone())]));
+    assert!(!refused(&enforcer).is_empty() && !admits(&enforcer, BAD), "the incarnation before");
+    enforcer.revise(&revision(4, &[Change::Delete { key: again.key, uid: again.uid }]));
+    assert!(refused(&enforcer).is_empty() && admits(&enforcer, BAD) && admits(&enforcer, GOOD));
+    drop(enforcer);
+    let mut enforcer = stage.enforcer();
+    assert_eq!(enforcer.policies.begin(vec![], &[]), (vec![], vec![]), "and stays so");
+}
+
+#[test]
 fn what_was_refused_is_tried_again_when_it_is_due() {
     let stage = Stage::enter();
     let mut enforcer = stage.begun(&[]);
