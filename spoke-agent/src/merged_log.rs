@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use axle_core::{
     log::{Change, Contents, Delta, Position},
-    model::{Key, Kind, Name, Uid},
+    model::{Key, Kind, Name, Object, Uid},
     refusal::Refusal,
     state::Endpoints,
 };
@@ -144,6 +144,32 @@ impl MergedLog {
         if changes.is_empty() && origin == self.contents.origin() {
             return taken;
         }
+        self.write(feed, changes, at, origin, &mut taken);
+        taken
+    }
+
+    /// Writes what this agent has of these anew, as it is: whoever is above judges it again.
+    pub fn write_again(&mut self, keys: &[Key]) -> Taken {
+        let revision = self.contents.position().revision + 1;
+        let own = |object: &&Object| self.ownership.owner(object) != Feed::Upstream;
+        let held = keys.iter().filter_map(|key| self.contents.get(key)).filter(own);
+        let changes: Vec<Change> = held.map(|object| Change::Put(Object { revision, ..object.clone() })).collect();
+        let mut taken = Taken::default();
+        if !changes.is_empty() {
+            let (at, origin) = (self.fed(&Feed::Local), self.contents.origin());
+            self.write(&Feed::Local, changes, at, origin, &mut taken);
+        }
+        taken
+    }
+
+    fn write(
+        &mut self,
+        feed: &Feed,
+        changes: Vec<Change>,
+        at: Option<Position>,
+        origin: Option<Position>,
+        taken: &mut Taken,
+    ) {
         let delta = Delta::next(&self.contents.position(), changes, origin);
         let entry = kept::entry(&delta, feed, at, self.unread_moved.then_some(&self.unread));
         self.unread_moved = false;
@@ -156,7 +182,6 @@ impl MergedLog {
         let written = if self.journal.wants_compacting() { self.compact() } else { written };
         taken.trouble = written.err().map(|error| error.to_string());
         taken.delta = Some(delta);
-        taken
     }
 
     fn compact(&mut self) -> std::io::Result<()> {

@@ -132,12 +132,9 @@ impl Node {
         let above = Above { address: setup.relay.clone(), expect: expect.clone() };
         let (link_sender, link) = watch::channel(LinkState::Waiting { reason: String::new() });
         let resyncs = Arc::<AtomicU64>::default();
-        let session = RelaySession {
-            log: log.clone(),
-            sent: Sent::default(),
-            problems: problems.clone(),
-            resyncs: resyncs.clone(),
-        };
+        let sent = Sent::default();
+        tasks.spawn("what the relay did not take", sent.clone().keep_offering(log.clone()));
+        let session = RelaySession { log: log.clone(), sent, problems: problems.clone(), resyncs: resyncs.clone() };
         let parts = LinkParts {
             node: node.to_string(),
             log: log.clone(),

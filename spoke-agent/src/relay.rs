@@ -157,6 +157,7 @@ impl Relay {
         };
         let replica = FeedIntake::new(log.clone(), Feed::Upstream, session);
         tasks.spawn("the session with the hub", keep_connected(above, &credentials, parts, replica)?);
+        tasks.spawn("what the hub did not take", sent.clone().keep_offering(log.clone()));
         let told = problems.clone();
         let failed = move |why: Option<String>| told.set("relay certificate", why.into_iter().collect());
         tasks.spawn("renewal at the hub", keep_renewed(credentials.clone(), hub.clone(), Expect::Hub, failed));

@@ -154,6 +154,19 @@ impl SharedLog {
         Ok((taken, made))
     }
 
+    /// Writes own objects anew; see [`MergedLog::write_again`].
+    pub fn write_again(&self, keys: &[Key]) {
+        let mut inner = self.inner.lock();
+        let taken = inner.log.write_again(keys);
+        inner.note_trouble(taken.trouble.as_ref());
+        let Some(delta) = &taken.delta else { return };
+        self.serve(&inner.log, delta);
+        let Inner { log, follower, .. } = &mut *inner;
+        if let Some(follower) = follower {
+            follower.follow(log, &Step { delta: Some(delta), ..Step::default() });
+        }
+    }
+
     fn serve(&self, log: &MergedLog, delta: &Delta) {
         if let Err(error) = self.down.append(delta) {
             tracing::error!(%error, "the log that is served had lost touch; readers begin anew");

@@ -1,5 +1,8 @@
 //! What a cluster says of itself.
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use crate::{
     log::{Change, Delta, Position, Snapshot},
@@ -66,7 +69,7 @@ fn take(state: &State, draft: &mut Draft<'_>, (uid, cluster): (Uid, &Cluster), c
     let mut refused = Vec::new();
     let mut endpoints = HashMap::new();
     let mut share = state.shares.of_cluster(uid);
-    for change in changes {
+    for change in room_first(changes) {
         let checked = owner.allows(change, state.contents()).and_then(|()| match change {
             Change::Put(object) => {
                 one_of_its_uid(state, &mut endpoints, object)?;
@@ -86,6 +89,18 @@ fn take(state: &State, draft: &mut Draft<'_>, (uid, cluster): (Uid, &Cluster), c
         }
     }
     refused
+}
+
+/// What goes makes room for what comes with it: the deletes of keys that nothing else is said of, before everything else.
+fn room_first(changes: &[Change]) -> impl Iterator<Item = &Change> {
+    let puts: HashSet<&Key> = changes.iter().filter(|change| is_put(change)).map(Change::key).collect();
+    let (first, then): (Vec<_>, Vec<_>) =
+        changes.iter().partition(|change| !is_put(change) && !puts.contains(change.key()));
+    first.into_iter().chain(then)
+}
+
+fn is_put(change: &Change) -> bool {
+    matches!(change, Change::Put(_))
 }
 
 /// Deletes that incarnation, if it is the one that is there.
@@ -163,5 +178,23 @@ fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Resu
             format!("it has {} ports; wanted at most {MAX_SERVICE_PORTS}: split the service", export.ports.len()),
         ),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::sketch::object;
+
+    #[test]
+    fn what_goes_makes_room_for_what_comes() {
+        let put = |number| Change::Put(object(number, 1, 1));
+        let gone = |number| {
+            let Object { key, uid, .. } = object(number, 1, 1);
+            Change::Delete { key, uid }
+        };
+        let changes = [put(1), gone(2), gone(1), put(3), gone(4)];
+        let ordered: Vec<Change> = room_first(&changes).cloned().collect();
+        assert_eq!(ordered, [gone(2), gone(4), put(1), gone(1), put(3)]);
     }
 }
