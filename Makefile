@@ -9,13 +9,16 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup build demo test bench bench-peers clean
+.PHONY: help setup setup-kubernetes build demo test bench bench-peers clean
 
 help: ## Lists the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
 
 setup: ## Installs what building and testing need; says what it does
 	@scripts/setup
+
+setup-kubernetes: ## The part of setup that builds the tests' Kubernetes; needs Go 1.26 and its module proxy
+	@scripts/setup-kubernetes
 
 build: ## Builds axle, axle-hub and axle-agent into target/release
 	@scripts/setup build

@@ -10,6 +10,7 @@ pub mod eventually;
 pub mod fabric;
 pub mod fleet;
 pub mod http;
+pub mod kubernetes;
 pub mod lease;
 pub mod netns;
 pub mod postgres;

@@ -1,0 +1,2 @@
+//! Tests against real Kubernetes: its API server, and whole clusters.
+mod api_server;
