@@ -12,6 +12,7 @@ pub mod enroll;
 pub mod flow_queue;
 pub mod inventory;
 pub mod journal;
+pub mod kubernetes;
 pub mod lock;
 pub mod merged_log;
 pub mod node;
