@@ -31,6 +31,7 @@ pub use violation::Violation;
 
 use crate::model::{Namespace, Policy, PolicyTest};
 use reader::{At, Faults};
+use tree::Node;
 
 /// The API group and version of our own documents.
 pub const API_VERSION: &str = "axle.dev/v1alpha1";
@@ -91,7 +92,18 @@ impl Document {
 /// # Errors
 /// All violations, in the order of the text; a text that is no YAML has one.
 pub fn parse(text: &str) -> Result<Vec<Document>, Vec<Violation>> {
-    let nodes = tree::parse(text)?;
+    with_nodes(text, read)
+}
+
+/// Whoever is to be told what is wrong is told where, so what is not understood as JSON is read as the YAML that it is.
+fn with_nodes<T>(text: &str, read: impl Fn(&[Node]) -> Result<T, Vec<Violation>>) -> Result<T, Vec<Violation>> {
+    match tree::json(text).map(|node| read(&[node])) {
+        Some(Ok(value)) => Ok(value),
+        _ => read(&tree::parse(text)?),
+    }
+}
+
+fn read(nodes: &[Node]) -> Result<Vec<Document>, Vec<Violation>> {
     let mut faults = Faults::default();
     let items: Vec<At<'_>> = nodes.iter().flat_map(|node| kubernetes::items(&At::root(node), &mut faults)).collect();
     let documents: Vec<Document> = items.iter().filter_map(|at| document(at, &mut faults)).collect();
@@ -112,7 +124,7 @@ pub struct Applied {
 /// # Errors
 /// As [`parse_applied`]; a test is a violation too.
 pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
-    Ok(read_applied(text, false)?.policies)
+    Ok(with_nodes(text, |nodes| read_applied(nodes, false))?.policies)
 }
 
 /// Reads a text that holds policies and tests of policies and nothing else, at least one.
@@ -120,11 +132,10 @@ pub fn parse_policies(text: &str) -> Result<Vec<Policy>, Vec<Violation>> {
 /// # Errors
 /// As [`parse`]; a document of another kind and a text without documents are violations too.
 pub fn parse_applied(text: &str) -> Result<Applied, Vec<Violation>> {
-    read_applied(text, true)
+    with_nodes(text, |nodes| read_applied(nodes, true))
 }
 
-fn read_applied(text: &str, with_tests: bool) -> Result<Applied, Vec<Violation>> {
-    let nodes = tree::parse(text)?;
+fn read_applied(nodes: &[Node], with_tests: bool) -> Result<Applied, Vec<Violation>> {
     let mut faults = Faults::default();
     if nodes.is_empty() {
         faults.add(Violation {
