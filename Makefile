@@ -9,7 +9,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup setup-kubernetes build demo test bench bench-peers clean
+.PHONY: help setup setup-kubernetes build demo test test-kubernetes bench bench-peers clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
@@ -33,6 +33,11 @@ test: ## All tests, on a real kernel and real databases
 	@scripts/setup
 	cargo build --workspace --all-targets
 	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run --workspace
+
+test-kubernetes: ## The tests with whole Kubernetes clusters, also those that 'make test' leaves out
+	@scripts/setup
+	cargo build --workspace --all-targets
+	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run -p axle-tests --test kubernetes --run-ignored all
 
 bench: ## The headline measures: a table, target/bench/results.json and pictures beside it
 	@scripts/setup build

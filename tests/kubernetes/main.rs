@@ -1,2 +1,4 @@
 //! Tests against real Kubernetes: its API server, and whole clusters.
 mod api_server;
+mod clusters;
+mod privileged;

@@ -6,26 +6,30 @@ use std::{
 
 use anyhow::Context;
 
+/// What the groups of all runs are in.
+const RUNS: &str = "axle-tests";
+
 /// Where the version 2 hierarchy is mounted: its own place on a machine that has version 1 too.
 ///
 /// # Errors
 /// Where there is none.
 pub fn root() -> anyhow::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    mount_point(&mounts)
-        .context("no cgroup2 is mounted; 'mount -t cgroup2 none /sys/fs/cgroup/unified' makes one available")
+    let mut found = mount_points(&mounts, "cgroup2");
+    found.next().context("no cgroup2 is mounted; 'mount -t cgroup2 none /sys/fs/cgroup/unified' makes one available")
 }
 
 /// Mount point is the fifth field; the type comes first after the separator. Source: proc(5).
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
-    let line = mountinfo.lines().find(|line| line.contains(" - cgroup2 "))?;
-    line.split(' ').nth(4).map(PathBuf::from)
+fn mount_points(mountinfo: &str, kind: &str) -> impl Iterator<Item = PathBuf> {
+    let kind = format!(" - {kind} ");
+    let lines = mountinfo.lines().filter(move |line| line.contains(&kind));
+    lines.filter_map(|line| line.split(' ').nth(4).map(PathBuf::from))
 }
 
 /// The subtree of the run called `name`.
 #[must_use]
 pub fn of_run(root: &Path, name: &str) -> PathBuf {
-    root.join("axle-tests").join(name)
+    root.join(RUNS).join(name)
 }
 
 /// Kills what runs in `group` and removes it with its children.
@@ -37,12 +41,55 @@ pub fn remove(group: &Path) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         killed => killed.with_context(|| format!("cannot kill what runs in {}", group.display()))?,
     }
-    for entry in fs::read_dir(group)?.flatten() {
-        if entry.file_type()?.is_dir() {
-            remove(&entry.path())?;
+    remove_empty(group)
+}
+
+/// Removes `group` with its children, in which nothing runs.
+///
+/// # Errors
+/// As long as something does.
+pub fn remove_empty(group: &Path) -> anyhow::Result<()> {
+    let children = match fs::read_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        children => children?,
+    };
+    for child in children.flatten() {
+        if child.file_type()?.is_dir() {
+            remove_empty(&child.path())?;
         }
     }
     fs::remove_dir(group).with_context(|| format!("cannot remove {}", group.display()))
+}
+
+/// Makes the groups in the version 1 hierarchies that go with `group`, which is below the version 2 `root`.
+///
+/// # Errors
+/// Without root's rights.
+pub fn make_v1(root: &Path, group: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let inside = group.strip_prefix(root)?;
+    let mut made = Vec::new();
+    for hierarchy in v1_roots()? {
+        let all_runs = hierarchy.join(RUNS);
+        fs::create_dir_all(&all_runs).with_context(|| format!("cannot make {}", all_runs.display()))?;
+        // A group without processors and memory takes no process in. Source: cpusets(7).
+        if hierarchy.join("cpuset.cpus").exists() {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                fs::write(all_runs.join(file), fs::read(hierarchy.join(file))?)?;
+            }
+            fs::write(all_runs.join("cgroup.clone_children"), "1")?;
+        }
+        fs::create_dir_all(hierarchy.join(inside))?;
+        made.push(hierarchy.join(inside));
+    }
+    Ok(made)
+}
+
+/// Where the version 1 hierarchies are mounted, on a machine that has them.
+///
+/// # Errors
+/// Where the mounts cannot be read.
+pub fn v1_roots() -> anyhow::Result<Vec<PathBuf>> {
+    Ok(mount_points(&fs::read_to_string("/proc/self/mountinfo")?, "cgroup").collect())
 }
 
 #[cfg(test)]
@@ -53,7 +100,8 @@ mod tests {
     fn finds_version_2_beside_version_1() {
         let mounts = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(mounts), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(mount_point("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
+        let found = |kind| mount_points(mounts, kind).collect::<Vec<_>>();
+        assert_eq!(found("cgroup2"), [PathBuf::from("/sys/fs/cgroup/unified")]);
+        assert_eq!(found("cgroup"), [PathBuf::from("/sys/fs/cgroup/cpu")]);
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
+use ipnet::IpNet;
 
 use crate::{cgroup, lease::Lease, netns::Netns, process::Place};
 
@@ -136,14 +137,25 @@ impl Fabric {
     /// # Errors
     /// Where `ip` refuses.
     pub fn lead(&self, host: &Host, seat: &Seat) -> anyhow::Result<()> {
-        let (mut inside, mut router) = (String::new(), String::new());
+        let mut inside = String::new();
         for (address, via) in seat.addresses.iter().zip(&host.addresses) {
             // The host speaks to its workloads from its own address.
             writeln!(inside, "route replace {address} dev {} src {via}", seat.interface)?;
-            let onlink = if address.is_ipv4() { "onlink" } else { "" };
-            writeln!(router, "route replace {address} via {via} dev {} {onlink}", host.link)?;
         }
         host.netns.ip(&inside)?;
+        self.lead_networks(host, seat.addresses.map(IpNet::from))
+    }
+
+    /// Leads `networks`, one per family, to `host`, which knows the way on.
+    ///
+    /// # Errors
+    /// Where `ip` refuses.
+    pub fn lead_networks(&self, host: &Host, networks: [IpNet; 2]) -> anyhow::Result<()> {
+        let mut router = String::new();
+        for (network, via) in networks.iter().zip(&host.addresses) {
+            let onlink = if via.is_ipv4() { "onlink" } else { "" };
+            writeln!(router, "route replace {network} via {via} dev {} {onlink}", host.link)?;
+        }
         self.router.ip(&router)
     }
 }

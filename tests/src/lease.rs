@@ -135,6 +135,9 @@ fn sweep(name: &str) -> anyhow::Result<()> {
         let own = cgroup::of_run(&root, name);
         eventually("the run's cgroups to empty", Duration::from_secs(10), || cgroup::remove(&own))?;
     }
+    for root in cgroup::v1_roots()? {
+        cgroup::remove_empty(&cgroup::of_run(&root, name))?;
+    }
     let bpffs = folder(name).join("bpf");
     match umount2(&bpffs, MntFlags::MNT_DETACH) {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}

@@ -16,6 +16,8 @@ pub mod netns;
 pub mod postgres;
 pub mod probe;
 pub mod process;
+mod scenario;
 
 pub use binaries::binaries;
 pub use eventually::eventually;
+pub use scenario::scenario;

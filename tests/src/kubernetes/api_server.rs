@@ -5,22 +5,18 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use ipnet::IpNet;
 use socket2::{Domain, Socket, Type};
 
-use super::{Kubectl, authority::Authority, program};
+use super::{Kubectl, PATIENCE, authority::Authority, program};
 use crate::{
     cgroup, eventually,
     lease::Lease,
     process::{Place, Process},
 };
-
-/// How long it may take to answer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// etcd and kube-apiserver. Dropping it stops both, and removes what is stored.
 ///
@@ -32,7 +28,7 @@ pub struct ApiServer {
     etcd: Option<Process>,
     admin: Kubectl,
     site: Site,
-    authority: Authority,
+    pub(super) authority: Authority,
     _alone: Option<(Socket, Lease)>,
 }
 
@@ -77,6 +73,7 @@ impl ApiServer {
         let first = first_of(&site.services[0])?;
         let hosts = [names.as_slice(), &[site.address.ip().to_string(), first.to_string()]].concat();
         authority.sign("apiserver", "kube-apiserver", None, &hosts)?;
+        authority.sign("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters"), &[])?;
         let url = format!("https://{}", site.address);
         let kubeconfig = authority.kubeconfig("admin", &url, "admin", Some("system:masters"))?;
         let admin = Kubectl { kubeconfig, place: site.place.clone() };
@@ -174,6 +171,10 @@ impl Site {
             format!("--client-ca-file={}", file("ca.crt")),
             format!("--tls-cert-file={}", file("apiserver.crt")),
             format!("--tls-private-key-file={}", file("apiserver.key")),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
+            format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", file("kubelet-client.key")),
+            "--kubelet-preferred-address-types=InternalIP".into(),
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             format!("--service-account-key-file={}", file("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", file("service-accounts.key")),
