@@ -17,7 +17,7 @@ help: ## Lists the targets
 setup: ## Installs what building and testing need; says what it does
 	@scripts/setup
 
-setup-kubernetes: ## The part of setup that builds the tests' Kubernetes; needs Go 1.26 and its module proxy
+setup-kubernetes: ## The part of setup that builds the tests' Kubernetes; needs the Go module proxy
 	@scripts/setup-kubernetes
 
 build: ## Builds axle, axle-hub and axle-agent into target/release
@@ -44,7 +44,7 @@ bench: ## The headline measures: a table, target/bench/results.json and pictures
 	cargo build --release -p axle-benches
 	$(SUDO) $(TARGET)/release/axle-bench $(BENCH)
 
-bench-peers: ## What the measures are compared with; needs Go 1.26 and its module proxy
+bench-peers: ## What the measures are compared with; needs the Go module proxy
 	cd benches/peers/cilium-policy && go build -o $(abspath target)/bench/peers/ .
 
 clean: ## Removes what was built here
