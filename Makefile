@@ -37,7 +37,7 @@ test: ## All tests, on a real kernel and real databases
 test-kubernetes: ## The tests with whole Kubernetes clusters, also those that 'make test' leaves out
 	@scripts/setup
 	cargo build --workspace --all-targets
-	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run -p axle-tests --test kubernetes --run-ignored all
+	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run --workspace --run-ignored all -E 'binary(/^(kubernetes|clusters)$$/)'
 
 bench: ## The headline measures: a table, target/bench/results.json and pictures beside it
 	@scripts/setup build

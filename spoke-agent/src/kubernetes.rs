@@ -2,6 +2,7 @@
 //!
 //! Only what was listed whole counts as complete. While the API server is away, or does not let us look, what it said last
 //! stays, and the status says what is missing.
+pub mod attachment;
 mod client;
 mod watch;
 
