@@ -152,6 +152,7 @@ fn spoke_messages() -> Vec<(&'static str, v1::spoke_message::Message)> {
         enforced_workloads: 2,
         problems: vec!["no such interface".into()],
         capacity: vec![v1::Capacity { table: "rows".into(), used: 5, limit: 9 }],
+        held: None,
     };
     let hello = v1::Hello {
         min_version: 1,
@@ -162,6 +163,7 @@ fn spoke_messages() -> Vec<(&'static str, v1::spoke_message::Message)> {
         resume: wire_position(),
         head: wire_position(),
     };
+    let held = v1::NodeStatus { held: wire_position(), ..status.clone() };
     vec![
         ("hello", of::Hello(hello)),
         ("page", of::Page(page())),
@@ -169,6 +171,7 @@ fn spoke_messages() -> Vec<(&'static str, v1::spoke_message::Message)> {
         ("ack", of::Ack(ack())),
         ("heartbeat", of::Heartbeat(v1::Heartbeat { head: wire_position() })),
         ("statuses", of::Statuses(v1::NodeStatuses { statuses: vec![status] })),
+        ("statuses-held", of::Statuses(v1::NodeStatuses { statuses: vec![held] })),
     ]
 }
 

@@ -50,6 +50,8 @@ pub struct Revision {
     pub changes: Vec<Change>,
     /// The hub's position that it includes.
     pub origin: Option<Position>,
+    /// The position in the relay's log that it includes.
+    pub above: Option<Position>,
     /// What could not even be read, so that the revision's policies are held back.
     pub refused: Vec<Refusal>,
     /// What was deleted and the log never had, because it could not be read.
@@ -67,6 +69,8 @@ pub enum Work {
         objects: Vec<Object>,
         /// The hub's position that it includes.
         origin: Position,
+        /// See [`Revision::above`].
+        above: Option<Position>,
         /// What could not be read of it.
         refused: Vec<Refusal>,
         /// Of that, what requires more than this version knows.
@@ -119,6 +123,8 @@ impl Drop for EventBatch {
 pub struct Enforced {
     /// The hub's position; `None` before the first complete state is in force.
     pub applied: Option<Position>,
+    /// The position in the relay's log that `applied` comes with: its cluster's own policies are in force by it.
+    pub held: Option<Position>,
     /// Over the meaning of the tables.
     pub digest: [u8; 32],
     /// What was received and is not in force.

@@ -8,7 +8,7 @@ use axle_core::{
 
 use super::enforcement::{Enforcement, Revision, Work};
 use crate::{
-    merged_log::MergedLog,
+    merged_log::{Feed, MergedLog},
     shared_log::{Follower, Step},
 };
 
@@ -34,7 +34,8 @@ impl Follower for EnforcementFollower {
         if self.begun {
             let changes = delta.map(|delta| delta.changes.clone()).unwrap_or_default();
             let (refused, gone) = (unread.refused.to_vec(), gone.to_vec());
-            let revision = Revision { changes, origin: contents.origin(), refused, gone, whole };
+            let (origin, above) = (contents.origin(), log.fed(&Feed::Upstream));
+            let revision = Revision { changes, origin, above, refused, gone, whole };
             self.enforcement.ask(Work::Revise(Arc::new(revision)));
             return;
         }
@@ -55,7 +56,8 @@ fn beginning(log: &MergedLog, origin: Position, mut unread: Vec<Envelope>) -> Wo
     let objects = log.contents().iter().cloned().collect();
     // The copy of the upstream's log came before this node was in it, and what could not be read may be gone by now.
     unread.retain(|envelope| log.unread().contains_key(&envelope.key));
-    Work::Begin { objects, origin, refused: log.unread().values().cloned().collect(), unread }
+    let (above, refused) = (log.fed(&Feed::Upstream), log.unread().values().cloned().collect());
+    Work::Begin { objects, origin, above, refused, unread }
 }
 
 #[cfg(test)]
@@ -66,7 +68,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::merged_log::{Batch, Feed, Ownership};
+    use crate::merged_log::{Batch, Ownership};
 
     #[test]
     fn what_could_not_be_read_is_known_after_a_restart() {

@@ -52,6 +52,7 @@ fn told(node: &str, enforced: &Enforced, mut problems: Vec<String>) -> v1::NodeS
         node: node.into(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         applied: enforced.applied.as_ref().map(convert::position_to_wire),
+        held: enforced.held.as_ref().map(convert::position_to_wire),
         digest: enforced.digest.to_vec().into(),
         refused: enforced.refused.iter().map(convert::refusal_to_wire).collect(),
         connected: true,

@@ -53,6 +53,8 @@ pub struct Enforcer {
     /// The hub's position that the compiler holds; the kernel too, unless `broken`.
     reached: Option<Position>,
     pub(super) applied: Option<Position>,
+    /// Whether the kernel is yet to take what the compiler holds.
+    pub(super) behind: bool,
     /// Why the kernel is not where the compiler is.
     pub(super) broken: Option<String>,
     retry: Option<(Instant, Duration)>,
@@ -88,6 +90,7 @@ impl Enforcer {
             translating,
             reached: None,
             applied: None,
+            behind: true,
             broken: None,
             retry: None,
             verify_at: None,
@@ -167,6 +170,7 @@ impl Enforcer {
         if revision.origin.is_some() {
             self.reached = revision.origin;
         }
+        self.behind = true;
         self.acknowledge();
         self.policies.store();
     }
@@ -174,7 +178,7 @@ impl Enforcer {
     /// What the kernel holds is what was reached, unless some hook still judges by former tables.
     fn acknowledge(&mut self) {
         if self.is_up() && !self.attaching.stale {
-            self.applied = self.reached;
+            (self.applied, self.behind) = (self.reached, false);
         }
     }
 

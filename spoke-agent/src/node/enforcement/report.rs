@@ -41,6 +41,7 @@ impl Enforcer {
         }
         Enforced {
             applied: self.applied,
+            held: None,
             digest: if self.applied.is_some() { self.compiler.digest() } else { [0; 32] },
             refused: self.policies.refusals(),
             workloads: self.attaching.workloads(&self.endpoints, &self.plane, status),

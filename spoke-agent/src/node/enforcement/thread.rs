@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axle_core::log::Position;
 use tokio::sync::{oneshot, watch};
 
 use super::{Enforced, EnforcedWatch, Enforcer, Work};
@@ -51,7 +52,8 @@ pub fn start(
     let (work, queue) = channel();
     let (sender, enforced) = watch::channel(Arc::new(Enforced::default()));
     let now = Instant::now();
-    let mut thread = Thread { enforcer, attributor, sender, events: Some(events), looked: now, housekeeping: now };
+    let (above, held, events, looked, housekeeping) = (None, None, Some(events), now, now);
+    let mut thread = Thread { enforcer, attributor, sender, above, held, events, looked, housekeeping };
     std::thread::Builder::new().name("enforcement".into()).spawn(move || thread.run(&queue))?;
     Ok(Enforcement { work, enforced })
 }
@@ -60,6 +62,9 @@ struct Thread {
     enforcer: Enforcer,
     attributor: Attributor,
     sender: watch::Sender<Arc<Enforced>>,
+    /// The position in the relay's log that the compiler holds, and that the kernel does.
+    above: Option<Position>,
+    held: Option<Position>,
     /// Where the stream of events goes, once there is one.
     events: Option<oneshot::Sender<Events>>,
     looked: Instant,
@@ -95,11 +100,13 @@ impl Thread {
 
     fn take(&mut self, work: Work) {
         match work {
-            Work::Begin { objects, origin, refused, unread } => {
+            Work::Begin { objects, origin, above, refused, unread } => {
+                self.above = above;
                 self.attributor.begin(&objects);
                 self.enforcer.begin(objects, origin, &refused, &unread);
             }
             Work::Revise(revision) => {
+                self.above = revision.above;
                 self.attributor.revise(&revision.changes);
                 self.enforcer.revise(&revision);
             }
@@ -119,8 +126,11 @@ impl Thread {
         }
     }
 
-    fn publish(&self) {
-        let next = self.enforcer.enforced();
+    fn publish(&mut self) {
+        if !self.enforcer.behind {
+            self.held = self.above;
+        }
+        let next = Enforced { held: self.held, ..self.enforcer.enforced() };
         self.sender.send_if_modified(|held| {
             let differs = **held != next;
             if differs {

@@ -145,7 +145,8 @@ fn admits(enforcer: &Enforcer, from: &str) -> bool {
 }
 
 fn revision(number: u64, changes: &[Change]) -> Revision {
-    Revision { changes: changes.to_vec(), origin: Some(at(number)), refused: vec![], gone: vec![], whole: false }
+    let (changes, origin) = (changes.to_vec(), Some(at(number)));
+    Revision { changes, origin, above: None, refused: vec![], gone: vec![], whole: false }
 }
 
 fn refused(enforcer: &Enforcer) -> Vec<(String, String)> {
