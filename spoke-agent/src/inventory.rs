@@ -8,7 +8,10 @@ mod watch;
 
 use std::collections::BTreeSet;
 
-use axle_core::manifest::{self, Document};
+use axle_core::{
+    manifest::{self, Document},
+    model::Name,
+};
 
 pub use objects::{ClusterObjects, Interfaces, NodeObjects, ThisNode};
 pub use watch::{InventoryWatch, watch};
@@ -20,6 +23,8 @@ use directory::File;
 pub struct Inventory {
     /// Everything that could be understood.
     pub documents: Vec<Document>,
+    /// Policies that are there and cannot be understood, by namespace and name: what the log has of them stays.
+    pub held: BTreeSet<(Option<Name>, Name)>,
     /// Whether that is everything there is.
     pub complete: bool,
     /// What is wrong, in sentences.

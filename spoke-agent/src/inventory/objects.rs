@@ -82,8 +82,20 @@ impl<'a> Filing<'a> {
     }
 
     fn file(&mut self, resource: Resource, uid: Uid) {
-        let revision = self.contents.position().revision + 1;
+        let unchanged = self.held(&resource).filter(|held| held.uid == uid && *held.resource == resource);
+        let revision = unchanged.map_or(self.contents.position().revision + 1, |held| held.revision);
         self.objects.push(convert::object(resource, self.scope, uid, revision));
+    }
+
+    /// Policies that stay as they are in the log, unless they were filed.
+    fn keep(&mut self, policies: &BTreeSet<(Option<Name>, Name)>) {
+        let filed: BTreeSet<Key> = self.objects.iter().map(|object| object.key.clone()).collect();
+        let is_held = |object: &&Object| match &*object.resource {
+            Resource::Policy(policy) => policies.contains(&(policy.namespace.clone(), policy.name.clone())),
+            _ => false,
+        };
+        let of_cluster = self.contents.list_in(Kind::Policy, self.scope);
+        self.objects.extend(of_cluster.filter(is_held).filter(|object| !filed.contains(&object.key)).cloned());
     }
 
     /// For kinds that are named by their content.
@@ -163,6 +175,9 @@ impl ClusterObjects {
                     wish.namespace, wish.name
                 )),
             }
+        }
+        if !inventory.held.is_empty() {
+            filing.keep(&inventory.held);
         }
         if inventory.complete {
             for namespace in implied(filing.contents, filing.scope).difference(&named) {

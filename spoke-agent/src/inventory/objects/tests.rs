@@ -11,7 +11,7 @@ use crate::merged_log::{Feed, Ownership};
 const CLUSTER: Uid = Uid([1; 16]);
 
 fn inventory(text: &str) -> Inventory {
-    Inventory { documents: manifest::parse(text).unwrap(), complete: true, problems: vec![] }
+    Inventory { documents: manifest::parse(text).unwrap(), complete: true, ..Inventory::default() }
 }
 
 fn fresh() -> impl FnMut() -> Uid {
@@ -156,4 +156,16 @@ fn policies_of_the_folder_are_the_clusters() {
     let one = take(&mut log, &inventory(of_cluster));
     assert_eq!(one.len(), 1);
     assert!(both.contains(&one[0]), "{one:?}");
+    let at = log.contents().position();
+    take(&mut log, &inventory(&format!("{SERVICE}{of_cluster}")));
+    assert_eq!(log.contents().position(), at, "what is the same is no change: rules would get other ids");
+    // What is there and cannot be understood stays as it was; the rest goes on.
+    let held = [(None, Name::new("p").unwrap()), (None, Name::new("never-understood").unwrap())].into();
+    let both = take(&mut log, &Inventory { held, ..inventory(of_namespace) });
+    assert!(both.len() == 2 && both.contains(&one[0]), "{both:?}");
+    let held = [(None, Name::new("p").unwrap())].into();
+    let changed = of_cluster.replace("priority: 1", "priority: 2");
+    take(&mut log, &Inventory { held, ..inventory(&changed) });
+    let now = log.contents().list_in(Kind::Policy, Scope::Cluster(CLUSTER)).next().unwrap();
+    assert!(matches!(&*now.resource, Resource::Policy(policy) if policy.priority == 2), "what is understood counts");
 }
