@@ -4,7 +4,16 @@
 //! stays, and the status says what is missing.
 pub mod attachment;
 mod client;
+pub mod conditions;
+pub mod crd;
+pub mod mirrors;
+pub mod policies;
+mod policy_feed;
+pub mod raw;
+mod teller;
 mod watch;
 
 pub use client::{ApiServer, ConnectError};
+pub use policy_feed::{NetworkPolicies, PolicyWatch, follow_policies, with_policies};
+pub use teller::{Telling, keep_telling};
 pub use watch::{Called, Held, Trouble, Watched, follow};
