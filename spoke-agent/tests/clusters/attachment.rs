@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use axle_agent::kubernetes::attachment::{Places, all_pods, follow, places};
+use axle_agent::kubernetes::attachment::{Attachments, Places, all_pods, places};
 use axle_tests::{
     fabric::Fabric,
     kubernetes::{Cluster, Node},
@@ -27,7 +27,7 @@ fn pods_are_found_at_their_interface_as_they_come_and_go() -> anyhow::Result<()>
 
 async fn come_and_go(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
     // Everything comes by notification.
-    let mut followed = follow(&node.host.cgroup, Duration::from_secs(3600));
+    let mut followed = Attachments::follow(&node.host.cgroup, Duration::from_secs(3600)).places();
     cluster.admin().apply(PODS)?;
     cluster.admin().run(&["rollout", "status", "deployment/two", "--timeout=60s"])?;
     cluster.admin().run(&["wait", "--for=condition=Ready", "pod/on-the-node", "--timeout=60s"])?;
@@ -49,8 +49,14 @@ async fn come_and_go(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
         if text("namespace") == "default" {
             let arguments = ["exec", text("name"), "--", "cat", "/sys/class/net/eth0/iflink"];
             let other_end: u32 = cluster.admin().run(&arguments)?.trim().parse()?;
-            let name = found.get(&uid(pod)).with_context(|| format!("{} is not in {found:?}", text("name")))?;
-            ensure!(index(name)? == other_end, "{name} is not the other end, which is {other_end}");
+            let place = found.get(&uid(pod)).with_context(|| format!("{} is not in {found:?}", text("name")))?;
+            ensure!(index(&place.interface)? == other_end, "{place:?} is not the other end, which is {other_end}");
+            let addresses = pod["status"]["podIPs"].as_array().into_iter().flatten();
+            let addresses: BTreeSet<_> = addresses.filter_map(|address| address["ip"].as_str()?.parse().ok()).collect();
+            ensure!(
+                addresses.len() == 2 && place.addresses.iter().copied().collect::<BTreeSet<_>>() == addresses,
+                "{place:?}, wanted {addresses:?}"
+            );
         }
     }
     ensure!(found.keys().cloned().collect::<BTreeSet<_>>() == wanted, "{found:?}, wanted {wanted:?}");

@@ -1,16 +1,25 @@
 //! What the kernel says of this network namespace's links to others.
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, fs::File, io, net::IpAddr, os::fd::AsRawFd as _};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage, AddressScope},
     link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
     nsid::{NsidAttribute, NsidMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// How this namespace numbers another one.
-type Namespace = i32;
+pub(super) type Namespace = i32;
+
+/// Our end of a veth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Veth {
+    pub(super) name: String,
+    /// Of the other end, where that is.
+    index: u32,
+}
 
 /// Asks about the network namespace of the thread that opened it.
 pub(super) struct Links(Socket);
@@ -18,31 +27,64 @@ pub(super) struct Links(Socket);
 impl Links {
     pub(super) fn open() -> io::Result<Self> {
         let socket = Socket::new(NETLINK_ROUTE)?;
+        // Else the kernel overlooks which namespace is asked about.
+        socket.set_netlink_get_strict_chk(true)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self(socket))
     }
 
-    /// The name of our end of the veth into each namespace that one leads to. Of several it is the one that came first
-    /// there: a pod's first interface is on the cluster's network.
-    pub(super) fn veths(&self) -> io::Result<BTreeMap<Namespace, String>> {
-        let mut first: BTreeMap<Namespace, (u32, String)> = BTreeMap::new();
+    /// Our end of the veth into each namespace that one leads to. Of several it is the one that came first there: a pod's
+    /// first interface is on the cluster's network.
+    pub(super) fn veths(&self) -> io::Result<BTreeMap<Namespace, Veth>> {
         let mut question = LinkMessage::default();
         question.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]));
+        let mut first: BTreeMap<Namespace, Veth> = BTreeMap::new();
         for answer in self.ask(RouteNetlinkMessage::GetLink(question), NLM_F_DUMP)? {
             let RouteNetlinkMessage::NewLink(link) = answer else { continue };
-            let Some((namespace, other)) = veth(&link) else { continue };
-            if first.get(&namespace).is_none_or(|held| other.0 < held.0) {
-                first.insert(namespace, other);
+            let Some((namespace, veth)) = veth(&link) else { continue };
+            if first.get(&namespace).is_none_or(|held| veth.index < held.index) {
+                first.insert(namespace, veth);
             }
         }
-        Ok(first.into_iter().map(|(namespace, (_, name))| (namespace, name)).collect())
+        Ok(first)
+    }
+
+    /// The addresses at the other end of `veth`, without those of the link alone.
+    pub(super) fn addresses(&self, namespace: Namespace, veth: &Veth) -> io::Result<Vec<IpAddr>> {
+        let mut question = AddressMessage::default();
+        question.header.index = veth.index;
+        question.attributes.push(AddressAttribute::TargetNetNsId(namespace));
+        let answers = self.ask(RouteNetlinkMessage::GetAddress(question), NLM_F_DUMP)?;
+        let is_ours =
+            |found: &AddressMessage| found.header.index == veth.index && found.header.scope == AddressScope::Universe;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewAddress(found) if is_ours(&found) => {
+                    found.attributes.into_iter().find_map(|attribute| match attribute {
+                        AddressAttribute::Address(address) => Some(address),
+                        _ => None,
+                    })
+                }
+                _ => None,
+            })
+            .collect())
     }
 
     /// The number of the namespace that a process is in; `None` for this one, one that no link leads to, and the process
     /// that has ended.
     pub(super) fn namespace_of(&self, process: u32) -> io::Result<Option<Namespace>> {
+        self.number(NsidAttribute::Pid(process))
+    }
+
+    /// The number of the namespace whose file this is.
+    pub(super) fn namespace_at(&self, file: &File) -> io::Result<Option<Namespace>> {
+        self.number(NsidAttribute::Fd(u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?))
+    }
+
+    fn number(&self, of: NsidAttribute) -> io::Result<Option<Namespace>> {
         let mut question = NsidMessage::default();
-        question.attributes.push(NsidAttribute::Pid(process));
+        question.attributes.push(of);
         let answers = match self.ask(RouteNetlinkMessage::GetNsId(question), 0) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
             answers => answers?,
@@ -95,8 +137,8 @@ impl Links {
     }
 }
 
-/// Where a veth leads to, its index there, and its name here.
-fn veth(link: &LinkMessage) -> Option<(Namespace, (u32, String))> {
+/// Where a veth leads to.
+fn veth(link: &LinkMessage) -> Option<(Namespace, Veth)> {
     let (mut is_veth, mut namespace, mut index, mut name) = (false, None, None, None);
     for attribute in &link.attributes {
         match attribute {
@@ -107,5 +149,5 @@ fn veth(link: &LinkMessage) -> Option<(Namespace, (u32, String))> {
             _ => {}
         }
     }
-    is_veth.then_some((namespace?, (index?, name?)))
+    is_veth.then_some((namespace?, Veth { name: name?, index: index? }))
 }
