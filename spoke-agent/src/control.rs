@@ -3,6 +3,8 @@
 mod client;
 mod server;
 
+use std::{fs::File, io};
+
 use axle_core::model::Name;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,13 @@ pub enum Request {
     Bypass {
         /// For how long.
         seconds: u64,
+    },
+    /// Hold a pod's network up until what it may send is decided here. Asked by the node's CNI chain.
+    Protect {
+        /// The pod's uid, as its cgroup has it.
+        pod: String,
+        /// The file of its network namespace: a descriptor of who asks.
+        network: i32,
     },
     /// Make a token with which a node joins.
     CreateToken {
@@ -42,6 +51,8 @@ pub enum Reply {
         /// Until when.
         until_ms: Option<u64>,
     },
+    /// To [`Request::Protect`].
+    Protected,
     /// To [`Request::CreateToken`].
     Token {
         /// Shown once, kept hashed.
@@ -58,10 +69,29 @@ pub enum Reply {
     },
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// Its process, by the number that it has here; `None` if it cannot be seen from here.
+    process: Option<i32>,
+}
+
+impl Asker {
+    /// What the asker holds open under this number. Needs its process namespace.
+    ///
+    /// # Errors
+    /// If that is nothing, or may not be looked at.
+    pub fn file(self, descriptor: i32) -> io::Result<File> {
+        let process = self.process.filter(|process| *process > 0);
+        let process = process.ok_or_else(|| io::Error::other("it is in a process namespace that is not seen here"))?;
+        File::open(format!("/proc/{process}/fd/{descriptor}"))
+    }
+}
+
 /// Who answers.
 pub trait Answer: Send + Sync + 'static {
     /// The reply to one request.
-    fn answer(&self, request: Request) -> impl Future<Output = Reply> + Send;
+    fn answer(&self, request: Request, asker: Asker) -> impl Future<Output = Reply> + Send;
 }
 
 #[cfg(test)]
@@ -77,7 +107,7 @@ mod tests {
 
     struct Echo;
     impl Answer for Echo {
-        async fn answer(&self, request: Request) -> Reply {
+        async fn answer(&self, request: Request, _asker: Asker) -> Reply {
             Reply::Refused { message: format!("{request:?}") }
         }
     }

@@ -4,6 +4,7 @@
 //! stays, and the status says what is missing.
 pub mod attachment;
 mod client;
+pub mod cni;
 pub mod conditions;
 pub mod crd;
 pub mod mirrors;

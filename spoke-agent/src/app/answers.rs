@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 use axle_core::model::Name;
 
 use crate::{
-    control::{Answer, Reply, Request},
+    control::{Answer, Asker, Reply, Request},
     node::Node,
     problems::Problems,
     relay::Relay,
@@ -104,10 +104,11 @@ fn refused(message: &str) -> Reply {
 }
 
 impl Answer for Answers {
-    async fn answer(&self, request: Request) -> Reply {
+    async fn answer(&self, request: Request, _asker: Asker) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Bypass { seconds } => self.bypass(seconds).await,
+            Request::Protect { .. } => refused("this agent is not in Kubernetes: it holds no pod's network up"),
             Request::CreateToken { node, ttl_seconds } => self.create_token(node, ttl_seconds),
         }
     }

@@ -6,7 +6,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-use super::{Answer, Reply, Request};
+use super::{Answer, Asker, Reply, Request};
 use crate::disk;
 
 /// The longest request, in bytes.
@@ -49,11 +49,12 @@ pub fn serve<A: Answer>(path: &Path, answer: Arc<A>) -> io::Result<impl Future<O
 }
 
 async fn converse(stream: UnixStream, answer: &impl Answer) -> io::Result<()> {
+    let asker = Asker { process: stream.peer_cred()?.pid() };
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     tokio::time::timeout(PATIENCE, (&mut stream).take(LONGEST).read_until(b'\n', &mut line)).await??;
     let reply = match serde_json::from_slice::<Request>(&line) {
-        Ok(request) => answer.answer(request).await,
+        Ok(request) => answer.answer(request, asker).await,
         Err(error) => Reply::Refused { message: format!("not a request: {error}") },
     };
     let mut line = serde_json::to_vec(&reply)?;

@@ -1,2 +1,3 @@
 //! In whole clusters of Kubernetes itself, which `make setup-kubernetes` builds. `make test-kubernetes` runs them.
 mod attachment;
+mod protection;
