@@ -1,4 +1,5 @@
 //! The composition root: settings in, a running hub out.
+pub mod beside;
 mod context;
 mod doors;
 

@@ -9,7 +9,7 @@ use std::{
 
 use axle_core::duration;
 use axle_hub::{
-    app::{App, Running},
+    app::{App, Running, beside},
     auth::Role,
     config::{Config, LogFormat},
     store::{self, StoreError},
@@ -21,6 +21,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The control plane of many clusters: keeps their state, and tells every one what it may know.
 ///
@@ -48,6 +52,12 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Ask a hub of this database, at an address where others reach it, whether it can do its work
+    Check {
+        /// The address [default: the first that is advertised, else this machine]
+        #[arg(long, value_name = "HOST:PORT")]
+        hub: Option<String>,
+    },
     /// Print a token for a person
     Token {
         /// Who will bear it
@@ -59,6 +69,9 @@ enum Command {
         /// How long it holds
         #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration::parse)]
         ttl: Duration,
+        /// Print a whole context file for `axle` with it, which reaches the hub here
+        #[arg(long, value_name = "HOST:PORT")]
+        context: Option<String>,
     },
 }
 
@@ -70,7 +83,8 @@ async fn main() -> ExitCode {
         Command::Serve => serve(cli.config).await,
         Command::Backup { file } => backup(&cli.config, &file).await,
         Command::Restore { file } => restore(&cli.config, &file).await,
-        Command::Token { subject, role, ttl } => token(&cli.config, &subject, role, ttl).await,
+        Command::Check { hub } => check(&cli.config, hub).await,
+        Command::Token { subject, role, ttl, context } => token(&cli.config, &subject, role, ttl, context).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -138,16 +152,34 @@ async fn restore(config: &Config, file: &std::path::Path) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn token(config: &Config, subject: &str, role: Role, ttl: Duration) -> anyhow::Result<()> {
+async fn check(config: &Config, hub: Option<String>) -> anyhow::Result<()> {
+    let here = || format!("localhost:{}", config.listen.port());
+    let address = hub.or_else(|| config.advertise.first().cloned()).unwrap_or_else(here);
+    beside::check(config, store::open(&existing(config)?).await?, &address).await?;
+    say(&mut io::stdout(), &format!("{address}: ready"));
+    Ok(())
+}
+
+async fn token(
+    config: &Config,
+    subject: &str,
+    role: Role,
+    ttl: Duration,
+    context: Option<String>,
+) -> anyhow::Result<()> {
     let store = store::open(&existing(config)?).await?;
     let tokens = Tokens::open(store.clone(), config.mesh.as_str()).await?;
     // Beside the hub that runs, as a second hub would: what is made is in its audit trail.
     let stop = CancellationToken::new();
-    let (writer, _, written) = Writer::start(store, stop.clone()).await?;
+    let (writer, _, written) = Writer::start(store.clone(), stop.clone()).await?;
     let token = tokens.issue(&writer, "console", subject, role, ttl).await?;
     stop.cancel();
     written.await?;
-    say(&mut io::stdout(), &token);
+    let text = match context {
+        Some(hub) => beside::context(config, store, &hub, token).await?,
+        None => token,
+    };
+    say(&mut io::stdout(), text.trim_end());
     Ok(())
 }
 

@@ -73,9 +73,9 @@ impl Metrics {
         Arc::new(Self { operations, requests: Family::default(), durations: Family::new_with_constructor(histogram) })
     }
 
-    /// `GET /metrics`.
-    pub fn router(self: &Arc<Self>) -> Router {
-        Router::new().route("/metrics", get(scrape)).with_state(Arc::clone(self))
+    /// The page, at this path.
+    pub fn router(self: &Arc<Self>, path: &str) -> Router {
+        Router::new().route(path, get(scrape)).with_state(Arc::clone(self))
     }
 
     fn registry(&self) -> Registry {

@@ -122,14 +122,21 @@ impl ContextFile {
         Ok(file)
     }
 
+    /// What the file says.
+    ///
+    /// # Errors
+    /// Why it cannot be said in YAML.
+    pub fn to_text(&self) -> Result<String, String> {
+        serde_saphyr::to_string(self).map_err(|error| error.to_string())
+    }
+
     /// Writes the file, mode 0600, by way of a new one beside it, so that a reader sees the old or the new content.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ContextError> {
         let failed = |source| ContextError::Io { path: path.into(), verb: "write", source };
-        let text = serde_saphyr::to_string(self)
-            .map_err(|error| ContextError::Malformed { path: path.into(), reason: error.to_string() })?;
+        let text = self.to_text().map_err(|reason| ContextError::Malformed { path: path.into(), reason })?;
         let aside = path.with_extension(format!("yaml.{}", std::process::id()));
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(failed)?;

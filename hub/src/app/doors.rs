@@ -23,7 +23,7 @@ const MAX_ENROLMENT: usize = 64 * 1024;
 
 /// What is served on each port.
 pub(super) struct Doors {
-    /// With TLS: everything but metrics.
+    /// With TLS: everything; metrics at another path, for who has a token.
     pub(super) tls: Router,
     /// On loopback without TLS: what people look at.
     pub(super) local: Router,
@@ -38,8 +38,8 @@ impl Doors {
         let grpc = grpc::add_services(spokes, operations.clone())?.into_axum_router().reset_fallback();
         let rest = rest::router(operations, dashboard::router());
         Ok(Self {
-            tls: gated(parts, &metrics, Names::Any, grpc.merge(rest.clone())),
-            local: gated(parts, &metrics, Names::Loopback, rest.merge(metrics.router())),
+            tls: gated(parts, &metrics, Names::Any, grpc.merge(rest.clone()).merge(metrics.router("/api/metrics"))),
+            local: gated(parts, &metrics, Names::Loopback, rest.merge(metrics.router("/metrics"))),
         })
     }
 }

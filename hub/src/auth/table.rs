@@ -70,6 +70,7 @@ pub const RULES: &[Rule] = &[
     rule(VIEWER, &["/axle.v1.Admin/WatchRevision"], &["GET /api/v1/revisions/{revision}"]),
     rule(VIEWER, &["/axle.v1.Admin/Observe"], &["GET /api/v1/flows"]),
     rule(VIEWER, &["/axle.v1.Admin/ListAudit"], &["GET /api/v1/audit"]),
+    rule(VIEWER, &[], &["GET /api/metrics"]),
     // What tools ask before they have a token.
     rule(
         Need::Public,

@@ -1,5 +1,6 @@
 //! Nothing behind the gate sees a request that may not be made.
 use axle_proto::v1::{AddClusterRequest, ListRequest, admin_client::AdminClient};
+use axle_transport::{context::ContextFile, pki::certificate_pem};
 use http_body_util::{BodyExt as _, Full};
 use tonic::Request;
 use tower::{Service as _, ServiceExt as _};
@@ -75,4 +76,31 @@ async fn paths_that_only_look_like_a_method_reach_nothing() {
         assert_eq!(status.as_deref(), Some("7"), "{path}: permission denied");
         assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty(), "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_has_the_database_can_ask_and_reach_its_hub_and_no_other() {
+    let hub = Hub::start(&[]).await;
+    let other = Hub::start(&[]).await;
+    let (config, store) = (config(&hub.dir, &[]), &hub.running.parts.store);
+    // It says that it is ready once it has looked.
+    let ready = async {
+        while beside::check(&config, store.clone(), &hub.address()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(SOON, ready).await.unwrap();
+    let stranger = beside::check(&config, store.clone(), &other.address()).await.unwrap_err();
+    assert!(format!("{stranger:#}").contains(&other.address()), "{stranger:#}");
+
+    let text =
+        beside::context(&config, store.clone(), "hub.example:7443", hub.bearer("me", Role::Viewer)).await.unwrap();
+    let path = hub.dir.path().join("context.yaml");
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+    fs::write(&path, text).unwrap();
+    let file = ContextFile::load(&path).unwrap();
+    let context = file.get(&file.current).unwrap();
+    assert_eq!(context.hub, "https://hub.example:7443");
+    assert_eq!(context.ca, certificate_pem(hub.running.root().certificate()));
+    assert!(hub.running.parts.tokens.keys().verify(&context.token).is_ok());
 }
