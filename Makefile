@@ -9,7 +9,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup setup-kubernetes build demo test test-kubernetes bench bench-peers clean
+.PHONY: help setup setup-kubernetes setup-compose build images demo test test-kubernetes test-compose bench bench-peers clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
@@ -20,9 +20,16 @@ setup: ## Installs what building and testing need; says what it does
 setup-kubernetes: ## The part of setup that builds the tests' Kubernetes; needs the Go module proxy
 	@scripts/setup-kubernetes
 
+setup-compose: ## What test-compose needs: docker compose from its Go module, and an engine if there is none
+	@scripts/setup-compose
+
 build: ## Builds axle, axle-hub and axle-agent into target/release
 	@scripts/setup build
 	cargo build --release -p axle -p axle-hub -p axle-agent
+
+images: ## Static programs in images from scratch, each with a list of what is in it: target/images
+	@scripts/setup images
+	@scripts/images
 
 demo: ## Three clusters, real workloads and packets, on this machine (ONESHOT=1: once through, then exit)
 	@scripts/setup build
@@ -38,6 +45,9 @@ test-kubernetes: ## The tests with whole Kubernetes clusters, also those that 'm
 	@scripts/setup
 	cargo build --workspace --all-targets
 	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug cargo nextest run --workspace --run-ignored all -E 'binary(/^(kubernetes|clusters)$$/)'
+
+test-compose: images setup-compose ## docker-compose.yml on an engine of its own: README's walk, tested
+	$(SUDO) tests/compose/walk
 
 bench: ## The headline measures: a table, target/bench/results.json and pictures beside it
 	@scripts/setup build

@@ -12,8 +12,19 @@ const LINES: usize = 400;
 /// What the pure crate may not know.
 const IMPURE: [&str; 9] = ["aya", "axum", "hyper", "kube", "notify", "rand", "sqlx", "tokio", "tonic"];
 /// The folders of all crates.
-const CRATES: [&str; 10] =
-    ["core", "proto", "transport", "hub", "spoke-agent", "spoke-ebpf", "spoke-ebpf/common", "cli", "tests", "benches"];
+const CRATES: [&str; 11] = [
+    "core",
+    "proto",
+    "transport",
+    "hub",
+    "spoke-agent",
+    "spoke-ebpf",
+    "spoke-ebpf/common",
+    "cli",
+    "tests",
+    "benches",
+    "images",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 const TARGET: &str = "bpfel-unknown-none";
+/// FOLDER=NAME, separated by commas: what stands for folders of this machine in the programs' debug information.
+const REMAP: &str = "AXLE_REMAP_PATHS";
 
 /// Builds the programs and puts the named ones into the calling build script's `OUT_DIR`, to be embedded from there.
 ///
@@ -22,6 +24,7 @@ pub fn build(programs: &[&str], features: &[&str]) -> Result<()> {
     for watched in ["src", "common/src", "common/Cargo.toml", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
         println!("cargo::rerun-if-changed={}", folder.join(watched).display());
     }
+    println!("cargo::rerun-if-env-changed={REMAP}");
     ensure!(
         variable("CARGO_CFG_TARGET_ENDIAN")? == "little",
         "the kernel programs are built for little-endian machines only; this target is big-endian"
@@ -40,11 +43,14 @@ fn compile(programs: &Path, target_directory: &Path, features: &[&str]) -> Resul
     let toolchain = pinned_toolchain(programs)?;
     check_tools(&toolchain)?;
     let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{architecture}\""),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ];
+    if let Ok(pairs) = env::var(REMAP) {
+        flags.extend(pairs.split(',').map(|pair| format!("--remap-path-prefix={pair}")));
+    }
     let mut cargo = Command::new("rustup");
     cargo.args(["run", &toolchain, "cargo", "build", "--quiet", "--locked", "--bins", "--release"]);
     cargo.args(["-Zbuild-std=core", "--target", TARGET, "--target-dir"]).arg(target_directory);
