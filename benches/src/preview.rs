@@ -135,6 +135,7 @@ fn world(policies: u32, endpoints: u32) -> anyhow::Result<World> {
             named_ports: Vec::new(),
             started_ms: 1,
             ready: true,
+            host: None,
         };
         let uid = uid(3, at);
         world.apply(&put(Scope::Cluster(HERE), "", &uid.to_string(), uid, Resource::Endpoint(endpoint))?);

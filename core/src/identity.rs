@@ -118,6 +118,7 @@ mod tests {
             named_ports: vec![],
             started_ms: 0,
             ready: true,
+            host: None,
         };
         let excluded = ["pod-template-hash".to_owned()];
         assert_eq!(Identity::of(&endpoint("1"), &excluded).id(), Identity::of(&endpoint("2"), &excluded).id());

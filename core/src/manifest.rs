@@ -19,17 +19,19 @@ mod print;
 mod reader;
 mod rules;
 mod selectors;
+mod services;
 mod tree;
 mod violation;
 
 pub use cilium::import_cilium;
 pub use cluster::ClusterDocument;
-pub use inventory::{Export, NAMESPACE_NAME_LABEL, Service, Workload};
+pub use inventory::{NAMESPACE_NAME_LABEL, Workload};
 pub use print::print_policy;
 pub use reader::suggest;
+pub use services::{Export, Service};
 pub use violation::Violation;
 
-use crate::model::{Namespace, Policy, PolicyTest};
+use crate::model::{EndpointSlice, Namespace, Policy, PolicyTest};
 use reader::{At, Faults};
 use tree::Node;
 
@@ -52,6 +54,8 @@ pub enum Document {
     Service(Service),
     /// `ServiceExport`.
     ServiceExport(Export),
+    /// `EndpointSlice`: from Kubernetes alone, never from a text.
+    EndpointSlice(EndpointSlice),
     /// `Cluster`: for who has no hub to ask; an agent passes over it.
     Cluster(ClusterDocument),
 }
@@ -82,6 +86,7 @@ impl Document {
             Self::Workload(_) => "Workload",
             Self::Service(_) => "Service",
             Self::ServiceExport(_) => "ServiceExport",
+            Self::EndpointSlice(_) => "EndpointSlice",
             Self::Cluster(_) => "Cluster",
         }
     }
@@ -179,8 +184,8 @@ fn document(at: &At<'_>, faults: &mut Faults) -> Option<Document> {
         "Namespace" => inventory::namespace(&map, faults).map(Document::Namespace),
         "Workload" => inventory::workload(&map, faults).map(Document::Workload),
         "Cluster" => cluster::read(&map, faults).map(Document::Cluster),
-        "Service" => inventory::service(&map, faults).map(Document::Service),
-        _ => inventory::export(&map, faults).map(Document::ServiceExport),
+        "Service" => services::service(&map, faults).map(Document::Service),
+        _ => services::export(&map, faults).map(Document::ServiceExport),
     };
     version.and(document)
 }

@@ -12,7 +12,7 @@ mod service;
 
 pub use cluster::{Cluster, Fleet, Namespace, Node};
 pub use domain::DomainName;
-pub use endpoint::{Endpoint, NamedPort};
+pub use endpoint::{Endpoint, Host, NamedPort};
 pub use identity::IdentityId;
 pub use key::{Envelope, Key, Kind, Object, Resource, Scope, Uid};
 pub use name::{InvalidName, Labels, Name};
@@ -23,5 +23,6 @@ pub use policy::{
 pub use policy_test::{Assertion, ExpectedRule, PolicyTest, TestEnd};
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use service::{
-    Affinity, MAX_SERVICE_PORTS, PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort,
+    Affinity, BackendEndpoint, Backends, Distribution, EndpointSlice, Family, Internal, MAX_SERVICE_PORTS, PortTarget,
+    Service, ServiceConflict, ServiceExport, ServiceImport, ServicePort, Traffic, Traits,
 };

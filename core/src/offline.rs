@@ -6,9 +6,7 @@ use ipnet::IpNet;
 use crate::{
     codec::Codec,
     manifest::{ClusterDocument, Document, Export, NAMESPACE_NAME_LABEL, Service, Workload},
-    model::{
-        Action, Cluster, Endpoint, Name, Namespace, Object, Policy, PolicyTest, Resource, Scope, ServiceExport, Uid,
-    },
+    model::{Action, Cluster, Endpoint, Name, Namespace, Object, Policy, PolicyTest, Resource, Scope, Uid},
     policy::World,
 };
 
@@ -109,6 +107,8 @@ impl Fleet<'_> {
                     let uid = uid_of(&["policy of", folder.name.as_str(), &policy.title()]);
                     self.put(Resource::Policy(policy.clone()), Scope::Cluster(home), uid, folder.name.as_str());
                 }
+                // Policy judges backends, whatever leads to them.
+                Document::EndpointSlice(_) => {}
                 Document::PolicyTest(test) => {
                     let problem =
                         format!("{}: test {}: put it among the policies of the fleet", folder.name, test.name);
@@ -150,7 +150,7 @@ impl Fleet<'_> {
     }
 
     fn workload(&mut self, folder: &Folder, home: Uid, workload: &Workload) {
-        let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready } =
+        let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready, host } =
             workload.clone();
         let uid = uid_of(&["workload", folder.name.as_str(), namespace.as_str(), name.as_str()]);
         let endpoint = Endpoint {
@@ -164,25 +164,19 @@ impl Fleet<'_> {
             named_ports,
             started_ms: 0,
             ready,
+            host: host.map(Box::new),
         };
         self.put(Resource::Endpoint(endpoint), Scope::Cluster(home), uid, folder.name.as_str());
     }
 
-    fn export(
-        &mut self,
-        folder: &Folder,
-        home: Uid,
-        services: &BTreeMap<(&Name, &Name), &Service>,
-        Export { namespace, name, weight }: &Export,
-    ) {
+    fn export(&mut self, folder: &Folder, home: Uid, services: &BTreeMap<(&Name, &Name), &Service>, wish: &Export) {
+        let Export { namespace, name, .. } = wish;
         let Some(service) = services.get(&(namespace, name)) else {
             let problem = format!("{}: ServiceExport {namespace}/{name} has no Service of the same name", folder.name);
             return self.problems.push(problem);
         };
-        let Service { namespace, name, selector, ports, affinity } = (*service).clone();
         let uid = uid_of(&["export", folder.name.as_str(), namespace.as_str(), name.as_str()]);
-        let export = ServiceExport { namespace, name, created_ms: 0, selector, ports, affinity, weight: *weight };
-        self.put(Resource::ServiceExport(export), Scope::Cluster(home), uid, folder.name.as_str());
+        self.put(Resource::ServiceExport(wish.of(service, &[], 0)), Scope::Cluster(home), uid, folder.name.as_str());
     }
 }
 

@@ -19,9 +19,16 @@ pub const MIN_VERSION: u32 = 1;
 pub const MAX_VERSION: u32 = 1;
 /// The features of objects that this code understands. Version 1 includes all that the model can say; what the model
 /// learns later gets a name here, and objects that use it require that name.
-pub const FEATURES: &[&str] = &[feature::DOMAIN_NAMES, feature::IDENTITY_PEERS, feature::SERVICE_PEERS];
+pub const FEATURES: &[&str] = &[
+    feature::CLUSTER_SERVICES,
+    feature::DOMAIN_NAMES,
+    feature::IDENTITY_PEERS,
+    feature::SERVICE_PEERS,
+    feature::SERVICE_TRAITS,
+];
 /// Those of them that a node's data plane can enforce.
-pub const ENFORCED: &[&str] = &[feature::IDENTITY_PEERS, feature::SERVICE_PEERS];
+pub const ENFORCED: &[&str] =
+    &[feature::CLUSTER_SERVICES, feature::IDENTITY_PEERS, feature::SERVICE_PEERS, feature::SERVICE_TRAITS];
 
 /// The version that two peers speak, given the other's range.
 ///

@@ -192,5 +192,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ServiceImport => "service_import",
         Kind::Policy => "policy",
         Kind::PolicyTest => "policy_test",
+        Kind::Service => "service",
+        Kind::EndpointSlice => "endpoint_slice",
     }
 }

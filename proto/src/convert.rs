@@ -1,5 +1,6 @@
 //! Between the model and the wire, strictly: what the model cannot say is refused, with the field and what is wanted.
 mod cluster;
+mod cluster_service;
 mod contents;
 mod endpoint;
 mod envelope;
@@ -12,6 +13,7 @@ mod scalar;
 mod selector;
 mod service;
 mod status;
+mod traffic;
 
 pub use contents::{contents_from_wire, contents_to_wire};
 pub use envelope::{
@@ -51,6 +53,8 @@ impl Codec for Wire {
             Resource::ServiceImport(import) => v1::ServiceImport::from(import).encode_to_vec(),
             Resource::Policy(policy) => v1::Policy::from(policy).encode_to_vec(),
             Resource::PolicyTest(test) => v1::PolicyTest::from(test).encode_to_vec(),
+            Resource::Service(service) => v1::Service::from(service).encode_to_vec(),
+            Resource::EndpointSlice(slice) => v1::EndpointSlice::from(slice).encode_to_vec(),
         }
         .into()
     }
@@ -74,6 +78,8 @@ fn decode(kind: Kind, payload: &Bytes) -> Result<Resource, Invalid> {
         Kind::ServiceImport => Resource::ServiceImport(read::<v1::ServiceImport>(payload)?.try_into()?),
         Kind::Policy => Resource::Policy(read::<v1::Policy>(payload)?.try_into()?),
         Kind::PolicyTest => Resource::PolicyTest(read::<v1::PolicyTest>(payload)?.try_into()?),
+        Kind::Service => Resource::Service(read::<v1::Service>(payload)?.try_into()?),
+        Kind::EndpointSlice => Resource::EndpointSlice(read::<v1::EndpointSlice>(payload)?.try_into()?),
     })
 }
 

@@ -83,6 +83,8 @@ impl MergedLog {
             }
         };
         let known = kept.is_some();
+        let lacks_kinds = kept.as_ref().is_some_and(|kept| kept.lacks_kinds);
+        let kept = kept.map(|kept| kept.everything);
         let (contents, feeds, unread) =
             kept.unwrap_or_else(|| (Contents::new(fresh), BTreeMap::new(), BTreeMap::new()));
         let endpoints = Endpoints::default();
@@ -98,7 +100,11 @@ impl MergedLog {
         if log.ownership.is_relay() {
             log.endpoints = Endpoints::of(&log.contents);
         }
-        if !known || !damage.is_empty() {
+        // What a relay did not send to a node that did not know it lies behind where the node stands.
+        if lacks_kinds && !log.ownership.is_relay() {
+            log.feeds.remove(&Feed::Upstream);
+        }
+        if !known || lacks_kinds || !damage.is_empty() {
             log.compact().map_err(failed)?;
         }
         Ok((log, damage))

@@ -111,8 +111,12 @@ impl Node {
         tasks.spawn("syncing the node's log", log.clone().keep_synced());
 
         let plane = open_plane(&setup.pins).await?;
-        let translating =
-            Translating::new(Translation { cluster, cgroup: setup.cgroup.clone(), pins: setup.pins.clone() });
+        let translating = Translating::new(Translation {
+            cluster,
+            node: node.clone(),
+            cgroup: setup.cgroup.clone(),
+            pins: setup.pins.clone(),
+        });
         let (enforcer, damage) =
             Enforcer::new(place.clone(), plane, translating, &state.held_back(), &state.in_force())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the policies in force"));

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axle_core::{
     log::{Delta, Position},
-    model::{Envelope, Key, Uid},
+    model::{Envelope, Key, Kind, Uid},
     refusal::Refusal,
 };
 use axle_transport::sync::{View, ViewSettings};
@@ -58,6 +58,8 @@ pub struct SharedLog {
 struct Inner {
     log: MergedLog,
     follower: Option<Box<dyn Follower>>,
+    /// What everybody knows of the log, once somebody was there who knows no more.
+    plain: Option<Arc<View>>,
     trouble: Option<String>,
 }
 
@@ -67,13 +69,26 @@ impl SharedLog {
     pub fn new(log: MergedLog) -> Arc<Self> {
         let down = View::new(log.contents().clone(), ViewSettings::default());
         let up = View::new(up::own(&log), ViewSettings::default());
-        Arc::new(Self { inner: Mutex::new(Inner { log, follower: None, trouble: None }), down, up })
+        Arc::new(Self { inner: Mutex::new(Inner { log, follower: None, plain: None, trouble: None }), down, up })
     }
 
     /// Everything, for those below.
     #[must_use]
     pub fn down(&self) -> Arc<View> {
         self.down.clone()
+    }
+
+    /// Everything that a reader with these features can be sent; see [`Kind::feature`].
+    #[must_use]
+    pub fn down_for(&self, features: &[String]) -> Arc<View> {
+        let mut needed = Kind::ALL.iter().filter_map(|kind| kind.feature());
+        if needed.all(|needed| features.iter().any(|feature| feature == needed)) {
+            return self.down();
+        }
+        let mut inner = self.inner.lock();
+        let Inner { log, plain, .. } = &mut *inner;
+        let view = || View::new(log.contents().filtered(|key| key.kind.feature().is_none()), ViewSettings::default());
+        plain.get_or_insert_with(view).clone()
     }
 
     /// What this agent owns, for the upstream.
@@ -143,7 +158,7 @@ impl SharedLog {
         let taken = inner.log.take(feed, batch, place.0, place.1);
         inner.note_trouble(taken.trouble.as_ref());
         if let Some(delta) = &taken.delta {
-            self.serve(&inner.log, delta);
+            self.serve(&inner, delta);
         }
         if taken.delta.is_some() || !unread.refused.is_empty() || !taken.gone.is_empty() || whole {
             let Inner { log, follower, .. } = &mut *inner;
@@ -160,17 +175,23 @@ impl SharedLog {
         let taken = inner.log.write_again(keys);
         inner.note_trouble(taken.trouble.as_ref());
         let Some(delta) = &taken.delta else { return };
-        self.serve(&inner.log, delta);
+        self.serve(&inner, delta);
         let Inner { log, follower, .. } = &mut *inner;
         if let Some(follower) = follower {
             follower.follow(log, &Step { delta: Some(delta), ..Step::default() });
         }
     }
 
-    fn serve(&self, log: &MergedLog, delta: &Delta) {
+    fn serve(&self, Inner { log, plain, .. }: &Inner, delta: &Delta) {
         if let Err(error) = self.down.append(delta) {
             tracing::error!(%error, "the log that is served had lost touch; readers begin anew");
             self.down.replace(log.contents().clone());
+        }
+        if let Some(plain) = plain
+            && let Err(error) = plain.append(&delta.clone().filtered(|change| change.key().kind.feature().is_none()))
+        {
+            tracing::error!(%error, "the log for older readers had lost touch; they begin anew");
+            plain.replace(log.contents().filtered(|key| key.kind.feature().is_none()));
         }
         let Some(delta) = up::part(log.ownership(), delta, self.up.position()) else { return };
         if let Err(error) = self.up.append(&delta) {
@@ -200,3 +221,6 @@ pub fn fresh_uid() -> Uid {
     }
     Uid(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,6 +161,7 @@ impl World {
             named_ports: Vec::new(),
             started_ms: 1,
             ready: true,
+            host: None,
         };
         let uid = uid(3, at);
         Ok(put(Scope::Cluster(HERE), "", name(&uid.to_string())?, uid, Resource::Endpoint(endpoint)))

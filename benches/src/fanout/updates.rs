@@ -35,6 +35,7 @@ impl Updates {
             named_ports: vec![],
             started_ms: 1_700_000_000_000,
             ready: true,
+            host: None,
         };
         let object = convert::object(Resource::Endpoint(endpoint), Scope::Cluster(Uid([1; 16])), uid, revision);
         let delta = Delta::next(&self.at, vec![Change::Put(object)], None);

@@ -1,4 +1,4 @@
-//! The documents of an agent's inventory: what runs in its cluster.
+//! Namespaces and workloads: what runs in an agent's cluster.
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
@@ -7,9 +7,7 @@ use super::{
     ports::{port_name, port_protocol},
     reader::{At, Faults, Map},
 };
-use crate::model::{
-    Affinity, Labels, MAX_SERVICE_PORTS, Name, NamedPort, Namespace, PortTarget, Protocol, ServicePort,
-};
+use crate::model::{Host, Labels, Name, NamedPort, Namespace, Protocol};
 
 /// The label that names a namespace to selectors.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -33,42 +31,13 @@ pub struct Workload {
     pub named_ports: Vec<NamedPort>,
     /// Whether services may send it traffic.
     pub ready: bool,
+    /// Its own name in the domain of a headless service, if it has one.
+    pub host: Option<Host>,
 }
 
-/// A service of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// The namespace it is in.
-    pub namespace: Name,
-    /// Unique in its namespace.
-    pub name: Name,
-    /// Which workloads of its namespace are its backends; not empty.
-    pub selector: Labels,
-    /// Its ports; at least one, names and (protocol, port) pairs unique.
-    pub ports: Vec<ServicePort>,
-    /// Which backends clients of this cluster prefer.
-    pub affinity: Affinity,
-}
-
-/// The wish to offer the service of the same namespace and name to the fleet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Export {
-    /// The service's namespace.
-    pub namespace: Name,
-    /// The service's name.
-    pub name: Name,
-    /// Share of traffic among equals; 0 drains.
-    pub weight: u32,
-}
-
-/// The share of traffic of an export that does not say.
-const DEFAULT_WEIGHT: u32 = 100;
-/// The largest share: sums of many fit 32 bits.
-const MAX_WEIGHT: u32 = 10_000;
-
-struct Metadata {
-    name: Option<Name>,
-    namespace: Option<Name>,
+pub(super) struct Metadata {
+    pub(super) name: Option<Name>,
+    pub(super) namespace: Option<Name>,
     labels: Option<Labels>,
 }
 
@@ -93,6 +62,7 @@ pub(super) fn workload(map: &Map<'_>, faults: &mut Faults) -> Option<Workload> {
     let addresses = spec.required("addresses", faults).and_then(|at| addresses(&at, faults));
     let named_ports = spec.optional("ports").map_or(Some(Vec::new()), |at| named_ports(&at, faults));
     let ready = spec.optional("ready").map_or(Some(true), |at| at.bool(faults));
+    let host = host(&spec, faults);
     spec.finish(faults);
     let metadata = metadata?;
     Some(Workload {
@@ -104,57 +74,11 @@ pub(super) fn workload(map: &Map<'_>, faults: &mut Faults) -> Option<Workload> {
         addresses: addresses?,
         named_ports: named_ports?,
         ready: ready?,
+        host: host?,
     })
 }
 
-pub(super) fn service(map: &Map<'_>, faults: &mut Faults) -> Option<Service> {
-    let metadata = metadata(map, true, false, faults);
-    let spec = map.required("spec", faults).and_then(|at| at.map(faults));
-    map.finish(faults);
-    let spec = spec?;
-    let selector = spec.required("selector", faults).and_then(|at| {
-        let selector = labels(&at, faults)?;
-        if selector.is_empty() {
-            at.invalid(
-                "at least one label",
-                "an empty selector would select nothing: name the backends' labels",
-                faults,
-            );
-        }
-        Some(selector)
-    });
-    let ports = spec.required("ports", faults).and_then(|at| service_ports(&at, faults));
-    let affinities = [("local", Affinity::Local), ("remote", Affinity::Remote), ("none", Affinity::None)];
-    let affinity = spec.optional("affinity").map_or(Some(Affinity::Local), |at| at.choice(&affinities, faults));
-    spec.finish(faults);
-    let metadata = metadata?;
-    Some(Service {
-        namespace: metadata.namespace?,
-        name: metadata.name?,
-        selector: selector?,
-        ports: ports?,
-        affinity: affinity?,
-    })
-}
-
-pub(super) fn export(map: &Map<'_>, faults: &mut Faults) -> Option<Export> {
-    let metadata = metadata(map, true, false, faults);
-    let spec = map.optional("spec").map(|at| at.map(faults));
-    map.finish(faults);
-    let weight = match spec {
-        None => Some(DEFAULT_WEIGHT),
-        Some(spec) => {
-            let spec = spec?;
-            let weight = spec.optional("weight").map_or(Some(DEFAULT_WEIGHT), |at| at.integer(0..=MAX_WEIGHT, faults));
-            spec.finish(faults);
-            weight
-        }
-    };
-    let metadata = metadata?;
-    Some(Export { namespace: metadata.namespace?, name: metadata.name?, weight: weight? })
-}
-
-fn metadata(map: &Map<'_>, in_namespace: bool, has_labels: bool, faults: &mut Faults) -> Option<Metadata> {
+pub(super) fn metadata(map: &Map<'_>, in_namespace: bool, has_labels: bool, faults: &mut Faults) -> Option<Metadata> {
     let fields = map.required("metadata", faults)?.map(faults)?;
     let name = fields.required("name", faults).and_then(|at| at.name(faults));
     let namespace = match in_namespace {
@@ -169,6 +93,17 @@ fn metadata(map: &Map<'_>, in_namespace: bool, has_labels: bool, faults: &mut Fa
     Some(Metadata { name, namespace, labels })
 }
 
+/// A name in a service's domain takes both the name and the service.
+fn host(spec: &Map<'_>, faults: &mut Faults) -> Option<Option<Host>> {
+    let (name, service) = (spec.optional("hostname"), spec.optional("subdomain"));
+    if name.is_none() && service.is_none() {
+        return Some(None);
+    }
+    let name = spec.required("hostname", faults).and_then(|at| at.name(faults));
+    let service = spec.required("subdomain", faults).and_then(|at| at.name(faults));
+    Some(Some(Host { name: name?, service: service? }))
+}
+
 /// Linux: at most 15 bytes, no '/', no white space, not "." or "..".
 fn interface(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     let text = at.text(faults)?;
@@ -180,10 +115,10 @@ fn interface(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn addresses(at: &At<'_>, faults: &mut Faults) -> Option<Vec<IpAddr>> {
+pub(super) fn addresses(at: &At<'_>, faults: &mut Faults) -> Option<Vec<IpAddr>> {
     let mut seen = BTreeSet::new();
     let mut addresses = Vec::new();
-    for item in at.some_list("give the workload's addresses", faults)? {
+    for item in at.some_list("give its addresses", faults)? {
         let Some(address) = item.parsed::<IpAddr>("an IPv4 or IPv6 address", faults) else { continue };
         let usable = match address {
             IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback()),
@@ -192,7 +127,11 @@ fn addresses(at: &At<'_>, faults: &mut Faults) -> Option<Vec<IpAddr>> {
             }
         };
         if !usable {
-            item.invalid("an address that one workload can have (unicast, not loopback, not IPv4-mapped)", "", faults);
+            item.invalid(
+                "an address that one workload or service can have (unicast, not loopback, not IPv4-mapped)",
+                "",
+                faults,
+            );
         } else if !seen.insert(address) {
             duplicate(&item, format!("{address} a second time"), faults);
         }
@@ -218,40 +157,11 @@ fn named_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<NamedPort>> {
     Some(ports)
 }
 
-fn service_ports(at: &At<'_>, faults: &mut Faults) -> Option<Vec<ServicePort>> {
-    let items = at.some_list("give the ports that clients use", faults)?;
-    if items.len() > MAX_SERVICE_PORTS {
-        at.invalid(format!("at most {MAX_SERVICE_PORTS} ports"), "split the service", faults);
-        return None;
-    }
-    let many = items.len() > 1;
-    let mut ports: Vec<ServicePort> = Vec::new();
-    for item in items {
-        let Some(map) = item.map(faults) else { continue };
-        let name_at = if many { map.required("name", faults) } else { map.optional("name") };
-        let name = name_at.map_or((!many).then(String::new), |at| port_name(&at, faults));
-        let protocol = protocol(&map, faults);
-        let port = map.required("port", faults).and_then(|at| at.integer(1..=u16::MAX, faults));
-        let target = match map.optional("targetPort") {
-            None => port.map(PortTarget::Number),
-            Some(at) if at.is_integer() => at.integer(1..=u16::MAX, faults).map(PortTarget::Number),
-            Some(at) => port_name(&at, faults).map(PortTarget::Name),
-        };
-        map.finish(faults);
-        let (Some(name), Some(protocol), Some(port), Some(target)) = (name, protocol, port, target) else { continue };
-        if ports.iter().any(|other| other.name == name || (other.protocol, other.port) == (protocol, port)) {
-            duplicate(&item, format!("the port {name:?} ({protocol:?} {port}) a second time"), faults);
-        }
-        ports.push(ServicePort { name, protocol, port, target });
-    }
-    Some(ports)
-}
-
-fn protocol(map: &Map<'_>, faults: &mut Faults) -> Option<Protocol> {
+pub(super) fn protocol(map: &Map<'_>, faults: &mut Faults) -> Option<Protocol> {
     map.optional("protocol").map_or(Some(Protocol::Tcp), |at| at.choice(&port_protocol(), faults))
 }
 
-fn duplicate(at: &At<'_>, got: String, faults: &mut Faults) {
+pub(super) fn duplicate(at: &At<'_>, got: String, faults: &mut Faults) {
     let violation = at.violation(got, "each only once");
     faults.add(Violation { code: "duplicate", fix: "remove one of them".into(), ..violation });
 }

@@ -24,6 +24,17 @@ pub struct Endpoint {
     pub started_ms: u64,
     /// Whether services may send it traffic.
     pub ready: bool,
+    /// Its own name in the domain of a headless service, if it has one.
+    pub host: Option<Box<Host>>,
+}
+
+/// A workload's own name in a service's domain (Kubernetes: `hostname` and `subdomain`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The name.
+    pub name: Name,
+    /// The service, of the workload's namespace.
+    pub service: Name,
 }
 
 /// A name for a port of one workload.

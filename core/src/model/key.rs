@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Endpoint, Fleet, Name, Namespace, Node, Policy, PolicyTest, ServiceExport, ServiceImport};
+use super::{
+    Cluster, Endpoint, EndpointSlice, Fleet, Name, Namespace, Node, Policy, PolicyTest, Service, ServiceExport,
+    ServiceImport, feature,
+};
 
 /// 128 bits that name one incarnation of an object, for ever: a uid is never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -82,6 +85,10 @@ pub enum Kind {
     Policy = 8,
     /// A test of the fleet's policies. Kept at the hub, never sent to spokes.
     PolicyTest = 9,
+    /// A service of a cluster. Never leaves its cluster.
+    Service = 10,
+    /// Backends of a cluster's service. Never leaves its cluster.
+    EndpointSlice = 11,
 }
 
 impl Kind {
@@ -91,8 +98,21 @@ impl Kind {
         self != Self::PolicyTest
     }
 
+    /// Whether objects of this kind stay in their cluster: its relay has them and its nodes get them.
+    #[must_use]
+    pub fn stays_in_cluster(self) -> bool {
+        matches!(self, Self::Service | Self::EndpointSlice)
+    }
+
+    /// What a receiver must say that it knows to be sent objects of this kind at all: who does not know the number of a
+    /// kind cannot read the message. `None` for the kinds that everybody knows.
+    #[must_use]
+    pub fn feature(self) -> Option<&'static str> {
+        self.stays_in_cluster().then_some(feature::CLUSTER_SERVICES)
+    }
+
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Fleet,
         Self::Cluster,
         Self::Node,
@@ -102,6 +122,8 @@ impl Kind {
         Self::ServiceImport,
         Self::Policy,
         Self::PolicyTest,
+        Self::Service,
+        Self::EndpointSlice,
     ];
 
     /// The kind with this number, if there is one.
@@ -152,6 +174,8 @@ impl Key {
                 (policy.namespace.as_ref().map_or_else(none, ToString::to_string), policy.name.clone())
             }
             Resource::PolicyTest(test) => (none(), test.name.clone()),
+            Resource::Service(service) => (service.namespace.to_string(), service.name.clone()),
+            Resource::EndpointSlice(slice) => (slice.namespace.to_string(), slice.name.clone()),
         };
         Self { kind: resource.kind(), scope, namespace, name }
     }
@@ -243,13 +267,22 @@ pub enum Resource {
     Policy(Policy),
     /// See [`Kind::PolicyTest`].
     PolicyTest(PolicyTest),
+    /// See [`Kind::Service`].
+    Service(Service),
+    /// See [`Kind::EndpointSlice`].
+    EndpointSlice(EndpointSlice),
 }
 
 impl Resource {
     /// What a receiver must know to take it, sorted.
     #[must_use]
     pub fn features(&self) -> Vec<String> {
-        if let Self::Policy(policy) = self { policy.features() } else { Vec::new() }
+        match self {
+            Self::Policy(policy) => policy.features(),
+            Self::ServiceExport(export) => export.features(),
+            Self::ServiceImport(import) => import.features(),
+            _ => Vec::new(),
+        }
     }
 
     /// Its kind.
@@ -265,6 +298,8 @@ impl Resource {
             Self::ServiceImport(_) => Kind::ServiceImport,
             Self::Policy(_) => Kind::Policy,
             Self::PolicyTest(_) => Kind::PolicyTest,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
         }
     }
 }

@@ -40,6 +40,10 @@ pub mod feature {
     pub const IDENTITY_PEERS: &str = "identity-peers";
     /// Peers that are a service's backends.
     pub const SERVICE_PEERS: &str = "service-peers";
+    /// Services without an address, with backends of their own or on the client's node alone.
+    pub const SERVICE_TRAITS: &str = "service-traits";
+    /// A cluster's own services; see [`Kind::feature`](super::Kind::feature).
+    pub const CLUSTER_SERVICES: &str = "cluster-services";
 }
 
 impl Policy {

@@ -82,6 +82,7 @@ pub(crate) fn workload(world: &mut World, cluster: Uid, namespace: &str, address
         named_ports: vec![port("web", Protocol::Tcp, 80), port("dns", Protocol::Udp, 53)],
         started_ms: 1,
         ready: true,
+        host: None,
     };
     put(world, Scope::Cluster(cluster), &Uid(uid).to_string(), Uid(uid), Resource::Endpoint(endpoint));
     Uid(uid)

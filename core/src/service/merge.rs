@@ -2,10 +2,31 @@
 //!
 //! Source: MCS-API (KEP-1645): the oldest export wins, ports are a union by name and by (protocol, number), and traffic
 //! for a port goes only to clusters that offer it.
-use crate::model::{Name, ServiceConflict, ServiceExport, ServicePort, Uid};
+use std::collections::BTreeMap;
 
-/// The reason of a conflict of ports, as MCS-API names it.
-pub const PORT_CONFLICT: &str = "PortConflict";
+use crate::model::{Name, ServiceConflict, ServiceExport, ServicePort, Traits, Uid};
+
+/// The reasons of conflicts, as MCS-API names them.
+pub mod conflict {
+    /// Ports, or what is spoken there.
+    pub const PORT: &str = "PortConflict";
+    /// One has an address, another is headless.
+    pub const TYPE: &str = "TypeConflict";
+    /// Whether a client comes back to its backend.
+    pub const SESSION_AFFINITY: &str = "SessionAffinityConflict";
+    /// For how long it does.
+    pub const SESSION_AFFINITY_CONFIG: &str = "SessionAffinityConfigConflict";
+    /// Exported annotations.
+    pub const ANNOTATIONS: &str = "AnnotationsConflict";
+    /// Exported labels.
+    pub const LABELS: &str = "LabelsConflict";
+    /// `internalTrafficPolicy`.
+    pub const INTERNAL_TRAFFIC_POLICY: &str = "InternalTrafficPolicyConflict";
+    /// `trafficDistribution`.
+    pub const TRAFFIC_DISTRIBUTION: &str = "TrafficDistributionConflict";
+    /// Families of addresses.
+    pub const IP_FAMILY: &str = "IPFamilyConflict";
+}
 
 /// One cluster's export.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +46,11 @@ pub struct Merged {
     pub ports: Vec<ServicePort>,
     /// The exporting clusters, oldest export first.
     pub clusters: Vec<Uid>,
-    /// Where an export differs from the older ones, in the same order.
+    /// Where exports differ, in the same order: each that differs from the older ones, and the oldest, which wins. A
+    /// cluster has each reason once.
     pub conflicts: Vec<ServiceConflict>,
+    /// The oldest export's.
+    pub traits: Traits,
 }
 
 /// Merges the exports of one service, given in any order.
@@ -34,36 +58,77 @@ pub struct Merged {
 pub fn merge(exports: &[Exported<'_>]) -> Merged {
     let mut exports = exports.to_vec();
     exports.sort_by_key(|one| (one.export.created_ms, one.cluster_name, one.cluster));
-    let mut merged = Merged::default();
-    for one in &exports {
-        let first = merged.clusters.is_empty();
-        let mut differences = Vec::new();
-        let missing = merged.ports.iter().filter(|port| !offers(one.export, port)).count();
-        for port in &one.export.ports {
-            let taken = merged.ports.iter().find(|other| other.name == port.name || number(other) == number(port));
-            match taken {
-                Some(same) if same.name == port.name && number(same) == number(port) => {}
-                Some(other) => {
-                    differences.push(format!("port {} is {} in an older export", show(port), show(other)));
-                }
-                None if first => merged.ports.push(port.clone()),
-                None => {
-                    differences.push(format!("port {} is in no older export", show(port)));
-                    merged.ports.push(port.clone());
+    let Some((oldest, younger)) = exports.split_first() else { return Merged::default() };
+    let mut merged = Merged { traits: oldest.export.traits.clone(), ..Merged::default() };
+    merged.clusters.extend(exports.iter().map(|one| one.cluster));
+    let mut at_the_oldest: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let mut at_the_others = Vec::new();
+    ports(&mut merged.ports, oldest.export, true);
+    for one in younger {
+        let ports = ports(&mut merged.ports, one.export, false).map(|message| (conflict::PORT, message));
+        for (reason, message) in ports.into_iter().chain(traits(&merged.traits, &one.export.traits)) {
+            at_the_oldest.entry(reason).or_default().push(format!("{}: {message}", one.cluster_name));
+            at_the_others.push(ServiceConflict { cluster: one.cluster, reason: reason.to_owned(), message });
+        }
+    }
+    let wins = |(reason, others): (&str, Vec<String>)| ServiceConflict {
+        cluster: oldest.cluster,
+        reason: reason.to_owned(),
+        message: format!("this export is the oldest and wins; {}", others.join("; ")),
+    };
+    merged.conflicts = at_the_oldest.into_iter().map(wins).chain(at_the_others).collect();
+    merged
+}
+
+/// Adds an export's ports to those of the older ones, and says how they differ.
+fn ports(merged: &mut Vec<ServicePort>, export: &ServiceExport, first: bool) -> Option<String> {
+    let mut differences = Vec::new();
+    let missing = merged.iter().filter(|port| !offers(export, port)).count();
+    for port in &export.ports {
+        let taken = merged.iter().find(|other| other.name == port.name || number(other) == number(port));
+        match taken {
+            Some(same) if same.name == port.name && number(same) == number(port) => {
+                if same.app_protocol != port.app_protocol {
+                    let (wanted, got) = (&same.app_protocol, &port.app_protocol);
+                    differences.push(format!("port {} speaks {got:?}, in an older export {wanted:?}", show(port)));
                 }
             }
+            Some(other) => differences.push(format!("port {} is {} in an older export", show(port), show(other))),
+            None => {
+                if !first {
+                    differences.push(format!("port {} is in no older export", show(port)));
+                }
+                merged.push(port.clone());
+            }
         }
-        if differences.is_empty() && missing > 0 {
-            differences.push(format!("{missing} of the older exports' ports are not offered here"));
-        }
-        if !differences.is_empty() {
-            let reason = PORT_CONFLICT.to_owned();
-            let message = differences.join("; ");
-            merged.conflicts.push(ServiceConflict { cluster: one.cluster, reason, message });
-        }
-        merged.clusters.push(one.cluster);
     }
-    merged
+    if differences.is_empty() && missing > 0 {
+        differences.push(format!("{missing} of the older exports' ports are not offered here"));
+    }
+    (!differences.is_empty()).then(|| differences.join("; "))
+}
+
+/// How an export differs from the oldest in what one of them decides for all.
+fn traits(oldest: &Traits, own: &Traits) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut differ = |reason, differs: bool, what: &str| {
+        if differs {
+            found.push((reason, format!("{what} differs from the oldest export's")));
+        }
+    };
+    differ(conflict::TYPE, oldest.headless != own.headless, "the type (with an address or headless)");
+    let both = (oldest.traffic.sticky_s, own.traffic.sticky_s);
+    let sticky = matches!(both, (Some(_), None) | (None, Some(_)));
+    differ(conflict::SESSION_AFFINITY, sticky, "sessionAffinity");
+    differ(conflict::SESSION_AFFINITY_CONFIG, !sticky && both.0 != both.1, "sessionAffinityConfig");
+    differ(conflict::ANNOTATIONS, oldest.annotations != own.annotations, "what exportedAnnotations has");
+    differ(conflict::LABELS, oldest.labels != own.labels, "what exportedLabels has");
+    let (old, new) = (&oldest.traffic, &own.traffic);
+    differ(conflict::INTERNAL_TRAFFIC_POLICY, old.internal != new.internal, "internalTrafficPolicy");
+    differ(conflict::TRAFFIC_DISTRIBUTION, old.distribution != new.distribution, "trafficDistribution");
+    let both_say = !oldest.families.is_empty() && !own.families.is_empty();
+    differ(conflict::IP_FAMILY, both_say && oldest.families != own.families, "what ipFamilies has");
+    found
 }
 
 /// Whether an export offers this port of the import: same name, same protocol, same number.
@@ -80,90 +145,4 @@ fn show(port: &ServicePort) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::{Affinity, PortTarget, Protocol};
-
-    fn port(name: &str, number: u16) -> ServicePort {
-        ServicePort { name: name.into(), protocol: Protocol::Tcp, port: number, target: PortTarget::Number(number) }
-    }
-
-    fn export(created_ms: u64, ports: Vec<ServicePort>) -> ServiceExport {
-        ServiceExport {
-            namespace: Name::new("shop").unwrap(),
-            name: Name::new("web").unwrap(),
-            created_ms,
-            selector: [("app".to_owned(), "web".to_owned())].into(),
-            ports,
-            affinity: Affinity::Local,
-            weight: 100,
-        }
-    }
-
-    fn merge_of(exports: &[ServiceExport]) -> Merged {
-        let names: Vec<Name> = (0..exports.len()).map(|n| Name::new(format!("c{n}")).unwrap()).collect();
-        let all: Vec<_> = (1..)
-            .zip(exports)
-            .zip(&names)
-            .map(|((n, export), cluster_name)| Exported { cluster: Uid([n; 16]), cluster_name, export })
-            .collect();
-        merge(&all)
-    }
-
-    #[test]
-    fn alike_exports_do_not_conflict() {
-        let merged = merge_of(&[export(2, vec![port("http", 80)]), export(1, vec![port("http", 80)])]);
-        assert_eq!(merged.conflicts, []);
-        assert_eq!(merged.clusters, [Uid([2; 16]), Uid([1; 16])], "oldest first");
-        assert_eq!(merged.ports, [port("http", 80)]);
-    }
-
-    #[test]
-    fn the_oldest_wins_a_name_and_a_number() {
-        let merged = merge_of(&[
-            export(1, vec![port("http", 80)]),
-            export(2, vec![port("http", 8080), port("web", 80), port("metrics", 9090)]),
-        ]);
-        assert_eq!(merged.ports, [port("http", 80), port("metrics", 9090)], "a union but for what is taken");
-        assert_eq!(merged.conflicts.len(), 1);
-        assert_eq!((merged.conflicts[0].cluster, &*merged.conflicts[0].reason), (Uid([2; 16]), PORT_CONFLICT));
-    }
-
-    #[test]
-    fn a_missing_port_is_a_conflict_too() {
-        let merged = merge_of(&[export(1, vec![port("a", 1), port("b", 2)]), export(2, vec![port("a", 1)])]);
-        assert_eq!(merged.conflicts.len(), 1);
-        assert_eq!(merged.ports.len(), 2);
-    }
-
-    #[test]
-    fn equal_age_goes_by_the_clusters_name() {
-        let merged = merge_of(&[export(1, vec![port("http", 80)]), export(1, vec![port("http", 81)])]);
-        assert_eq!(merged.ports, [port("http", 80)]);
-    }
-
-    proptest! {
-        /// The order in which exports arrive decides nothing; names and numbers stay unique.
-        #[test]
-        fn order_does_not_matter(
-            ages in prop::collection::vec((0u64..3, prop::collection::vec((0u8..3, 1u16..4), 1..3)), 1..5),
-        ) {
-            let exports: Vec<_> = ages.iter().map(|(age, ports)| {
-                export(*age, ports.iter().map(|(name, number)| port(&format!("p{name}"), *number)).collect())
-            }).collect();
-            let names: Vec<Name> = (0..exports.len()).map(|n| Name::new(format!("c{n}")).unwrap()).collect();
-            let mut all: Vec<_> = (1..).zip(&exports).zip(&names)
-                .map(|((n, export), cluster_name)| Exported { cluster: Uid([n; 16]), cluster_name, export }).collect();
-            let merged = merge(&all);
-            all.reverse();
-            prop_assert_eq!(&merged, &merge(&all));
-            for (n, one) in merged.ports.iter().enumerate() {
-                for other in &merged.ports[n + 1..] {
-                    prop_assert!(one.name != other.name && one.port != other.port, "{one:?} {other:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -7,8 +7,10 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    model::{Cluster, Key, Kind, Name, Resource, Scope, ServiceConflict, ServiceExport, ServiceImport, Uid},
-    service::{Exported, merge as merge_exports},
+    model::{
+        Cluster, Family, Key, Kind, Name, Resource, Scope, ServiceConflict, ServiceExport, ServiceImport, Traits, Uid,
+    },
+    service::{Exported, Merged, merge as merge_exports},
     state::{Draft, State},
 };
 
@@ -54,23 +56,37 @@ pub(super) fn merge(state: &State, draft: &mut Draft<'_>) {
             .iter()
             .map(|(cluster, of, export)| Exported { cluster: *cluster, cluster_name: &of.name, export })
             .collect();
-        let merged = merge_exports(&offers);
-        let (vips, missing) = addresses(state, &mut given, &held, &format!("{namespace}/{name}"));
-        let mut conflicts = merged.conflicts;
-        if let (Some(range), Some(cluster)) = (missing, merged.clusters.first()) {
+        let Merged { ports, clusters, mut conflicts, traits } = merge_exports(&offers);
+        let (vips, missing) = addresses(state, &traits, &mut given, &held, &format!("{namespace}/{name}"));
+        if let (Some(range), Some(cluster)) = (missing, clusters.first()) {
             let message = format!("every address of {range} is in use: give the fleet a larger range");
             conflicts.push(ServiceConflict { cluster: *cluster, reason: NO_ADDRESS.into(), message });
         }
-        let import = ServiceImport { namespace, name, vips, ports: merged.ports, clusters: merged.clusters, conflicts };
+        let import = ServiceImport { namespace, name, vips, ports, clusters, conflicts, traits };
         draft.write(Resource::ServiceImport(import), Scope::Fleet);
     }
 }
 
-/// The import's addresses: those it has, and one of each family that it lacks. Also a range that is used up.
-fn addresses(state: &State, given: &mut HashSet<IpAddr>, held: &[IpAddr], name: &str) -> (Vec<IpAddr>, Option<IpNet>) {
+/// The import's addresses: those it has, and one of each family that it shall have and lacks. Also a range that is used up.
+fn addresses(
+    state: &State,
+    traits: &Traits,
+    given: &mut HashSet<IpAddr>,
+    held: &[IpAddr],
+    name: &str,
+) -> (Vec<IpAddr>, Option<IpNet>) {
     let Some(fleet) = state.fleet() else { return (held.to_vec(), None) };
+    let families: &[Family] = match traits.families.as_slice() {
+        _ if traits.headless => &[],
+        [] => &[Family::V4, Family::V6],
+        some => some,
+    };
     let (mut vips, mut missing) = (Vec::with_capacity(2), None);
-    for range in [IpNet::V4(fleet.vip4), IpNet::V6(fleet.vip6)] {
+    for family in families {
+        let range = match family {
+            Family::V4 => IpNet::V4(fleet.vip4),
+            Family::V6 => IpNet::V6(fleet.vip6),
+        };
         if let Some(address) = held.iter().find(|address| range.contains(*address)) {
             vips.push(*address);
             continue;

@@ -139,6 +139,7 @@ fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Resu
         let message = format!("it has {} bytes; wanted at most {MAX_OBJECT}", object.payload.len());
         return refuse(code::INVALID_OBJECT, message);
     }
+    let outside = |address: &IpAddr| !cluster.prefixes.iter().any(|prefix| prefix.contains(address));
     match &*object.resource {
         Resource::Node(node) => {
             let others = |address: &IpAddr| Some((*address, range_of_others(state.contents(), uid, *address)?));
@@ -150,22 +151,19 @@ fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Resu
                 ),
             }
         }
-        Resource::Endpoint(endpoint) => {
-            let outside = |address| !cluster.prefixes.iter().any(|prefix| prefix.contains(address));
-            match endpoint.addresses.iter().find(|address| outside(*address)) {
-                None => Ok(()),
-                Some(address) => refuse(
-                    code::ADDRESS_OUTSIDE,
-                    format!(
-                        "{}/{} has {address}, which is in no prefix of cluster {}; wanted an address in {}",
-                        endpoint.namespace,
-                        endpoint.name,
-                        cluster.name,
-                        cluster.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                    ),
+        Resource::Endpoint(endpoint) => match endpoint.addresses.iter().find(|address| outside(address)) {
+            None => Ok(()),
+            Some(address) => refuse(
+                code::ADDRESS_OUTSIDE,
+                format!(
+                    "{}/{} has {address}, which is in no prefix of cluster {}; wanted an address in {}",
+                    endpoint.namespace,
+                    endpoint.name,
+                    cluster.name,
+                    cluster.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                 ),
-            }
-        }
+            ),
+        },
         Resource::Policy(policy) => match policies::excluded_key(state, policy) {
             None => Ok(()),
             Some(key) => refuse(
@@ -177,6 +175,17 @@ fn fits(state: &State, (uid, cluster): (Uid, &Cluster), object: &Object) -> Resu
             code::INVALID_OBJECT,
             format!("it has {} ports; wanted at most {MAX_SERVICE_PORTS}: split the service", export.ports.len()),
         ),
+        // The hub would hand such a backend to every cluster: nobody speaks for another's addresses.
+        Resource::ServiceExport(export) => {
+            let mut listed = export.backends.iter().flat_map(|backends| &backends.endpoints);
+            match listed.find_map(|endpoint| endpoint.addresses.iter().find(|address| outside(address))) {
+                None => Ok(()),
+                Some(address) => refuse(
+                    code::ADDRESS_OUTSIDE,
+                    format!("it lists the backend {address}, which is in no prefix of cluster {}", cluster.name),
+                ),
+            }
+        }
         _ => Ok(()),
     }
 }

@@ -133,6 +133,7 @@ pub(crate) fn endpoint(cluster: Uid, number: u8, node: &str, address: &str) -> O
         named_ports: vec![],
         started_ms: number.into(),
         ready: true,
+        host: None,
     };
     object(Resource::Endpoint(endpoint), Scope::Cluster(cluster), uid(number), 1)
 }
@@ -143,7 +144,13 @@ pub(crate) fn node(cluster: Uid, text: &str, number: u8) -> Object {
 }
 
 pub(crate) fn export(cluster: Uid, service: &str, created_ms: u64, port: u16) -> Object {
-    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port, target: PortTarget::Number(8080) };
+    let port = ServicePort {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port,
+        target: PortTarget::Number(8080),
+        app_protocol: String::new(),
+    };
     let export = ServiceExport {
         namespace: name("shop"),
         name: name(service),
@@ -152,6 +159,8 @@ pub(crate) fn export(cluster: Uid, service: &str, created_ms: u64, port: u16) ->
         ports: vec![port],
         affinity: Affinity::Local,
         weight: 100,
+        traits: Default::default(),
+        backends: vec![],
     };
     let digest = service.bytes().fold(cluster.0[0], u8::wrapping_add);
     object(Resource::ServiceExport(export), Scope::Cluster(cluster), uid(digest), 1)

@@ -1,7 +1,10 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use axle_core::{
-    model::{Resource, ServicePort},
+    model::{
+        BackendEndpoint, Backends, EndpointSlice, Family, Name, Object, Resource, Scope, Service, ServiceExport,
+        ServicePort, Traffic, Traits, Uid,
+    },
     refusal::code,
 };
 use axle_proto::convert::object;
@@ -61,6 +64,70 @@ fn addresses_are_never_shared_and_not_reused_while_there_are_others() {
     }
     hub.take(berlin, vec![put(export(berlin, "t3", 1, 80))]);
     assert!(vips(&hub, "t3").contains(&given_up[0]), "no other is left");
+}
+
+/// The export with other traits and backends.
+fn with(export: Object, traits: Traits, backends: Vec<Backends>) -> Object {
+    let Resource::ServiceExport(one) = (*export.resource).clone() else { unreachable!("it is an export") };
+    object(Resource::ServiceExport(ServiceExport { traits, backends, ..one }), export.key.scope, export.uid, 2)
+}
+
+#[test]
+fn the_oldest_export_decides_about_addresses() {
+    let (mut hub, berlin, paris) = fleet(0);
+    let families = |families| Traits { families, ..Traits::default() };
+    let only6 = with(export(berlin, "s", 1, 80), families(vec![Family::V6]), vec![]);
+    hub.take(berlin, vec![put(only6)]);
+    assert!(matches!(vips(&hub, "s")[..], [IpAddr::V6(_)]));
+    hub.take(berlin, vec![put(with(export(berlin, "s", 1, 80), families(vec![Family::V6, Family::V4]), vec![]))]);
+    let both = vips(&hub, "s");
+    assert!(matches!(both[..], [IpAddr::V6(_), IpAddr::V4(_)]), "in its order: {both:?}");
+    let headless = Traits { headless: true, ..Traits::default() };
+    hub.take(paris, vec![put(with(export(paris, "s", 2, 80), headless.clone(), vec![]))]);
+    assert_eq!(vips(&hub, "s"), both, "a younger export changes nothing");
+    let conflicts = |hub: &Hub| -> Vec<_> {
+        hub.import("shop", "s").unwrap().conflicts.iter().map(|one| (one.cluster, one.reason.clone())).collect()
+    };
+    assert!(conflicts(&hub).contains(&(berlin, "TypeConflict".into())));
+    assert!(conflicts(&hub).contains(&(paris, "TypeConflict".into())));
+    hub.take(berlin, vec![gone(&export(berlin, "s", 1, 80))]);
+    assert_eq!(vips(&hub, "s"), [] as [IpAddr; 0], "a headless service has none");
+    assert!(hub.import("shop", "s").unwrap().traits.headless);
+    assert_eq!(conflicts(&hub), []);
+}
+
+#[test]
+fn a_listed_backend_is_its_clusters_own() {
+    let (mut hub, berlin, _) = fleet(0);
+    let at = |address: &str| Backends {
+        endpoints: vec![BackendEndpoint { addresses: vec![address.parse().unwrap()], ..BackendEndpoint::default() }],
+        ports: vec![],
+    };
+    let listing = |address| put(with(export(berlin, "s", 1, 80), Traits::default(), vec![at(address)]));
+    let refused = hub.take(berlin, vec![listing("10.2.0.9")]);
+    assert_eq!(refused[0].code, code::ADDRESS_OUTSIDE);
+    assert!(refused[0].message.contains("10.2.0.9") && refused[0].message.contains("berlin"), "{}", refused[0]);
+    assert_eq!(hub.take(berlin, vec![listing("10.1.0.9")]), []);
+}
+
+#[test]
+fn a_clusters_own_services_are_not_taken() {
+    let (mut hub, berlin, _) = fleet(0);
+    let (namespace, name) = (Name::new("shop").unwrap(), Name::new("s").unwrap());
+    let service = Service {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        selector: [].into(),
+        addresses: vec!["10.96.0.1".parse().unwrap()],
+        ports: vec![],
+        traffic: Traffic::default(),
+        global: None,
+    };
+    let slice = EndpointSlice { namespace, name: name.clone(), service: name, backends: Backends::default() };
+    let own = [Resource::Service(service), Resource::EndpointSlice(slice)];
+    let own = own.map(|resource| put(object(resource, Scope::Cluster(berlin), Uid([77; 16]), 1)));
+    let refused = hub.take(berlin, own.into());
+    assert_eq!(refused.iter().map(|refusal| &*refusal.code).collect::<Vec<_>>(), [code::FOREIGN_OBJECT; 2]);
 }
 
 #[test]

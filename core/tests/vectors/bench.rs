@@ -112,6 +112,7 @@ impl Bench {
             named_ports: vec![port("web", Protocol::Tcp, 80), port("dns", Protocol::Udp, 53)],
             started_ms: 1,
             ready: true,
+            host: None,
         };
         self.put(self.scope(cluster), at, Resource::Endpoint(endpoint));
     }
@@ -125,6 +126,8 @@ impl Bench {
             ports: vec![],
             affinity: Affinity::Local,
             weight: 100,
+            traits: Default::default(),
+            backends: vec![],
         };
         self.put(self.scope(cluster), &format!("{namespace}/{of}"), Resource::ServiceExport(export));
     }

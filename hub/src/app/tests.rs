@@ -188,6 +188,7 @@ impl Relay {
             named_ports: Vec::new(),
             started_ms: 1,
             ready: true,
+            host: None,
         };
         self.object(Resource::Endpoint(endpoint), Uid([number; 16]))
     }

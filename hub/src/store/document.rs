@@ -43,6 +43,8 @@ pub(super) fn of(resource: &Resource) -> Value {
             "disabled": policy.disabled, "description": policy.description, "owner": policy.owner,
             "ingressRules": policy.ingress.as_ref().map(Vec::len), "egressRules": policy.egress.as_ref().map(Vec::len),
         }),
+        // Of these the hub takes none.
+        Resource::Service(_) | Resource::EndpointSlice(_) => Value::Null,
         Resource::PolicyTest(test) => json!({
             "name": test.name, "description": test.description, "assertions": test.assertions.len(),
         }),

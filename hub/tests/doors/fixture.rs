@@ -146,6 +146,7 @@ fn objects(cluster: Uid, net: u8) -> Vec<Object> {
             named_ports: Vec::new(),
             started_ms: 1,
             ready: true,
+            host: None,
         })
     };
     let namespace = Namespace {
@@ -162,9 +163,12 @@ fn objects(cluster: Uid, net: u8) -> Vec<Object> {
             protocol: Protocol::Tcp,
             port: 5432,
             target: PortTarget::Number(5432),
+            app_protocol: String::new(),
         }],
         affinity: Affinity::Local,
         weight: 100,
+        traits: Default::default(),
+        backends: vec![],
     };
     vec![
         object(Resource::Namespace(namespace)),

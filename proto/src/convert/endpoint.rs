@@ -1,10 +1,10 @@
 //! Endpoints.
-use axle_core::model::Endpoint;
+use axle_core::model::{Endpoint, Host};
 
 use crate::{
     convert::{
         Invalid,
-        invalid::list,
+        invalid::{Within, list},
         scalar::{addresses, addresses_to_wire, name},
     },
     v1,
@@ -23,6 +23,7 @@ impl TryFrom<v1::Endpoint> for Endpoint {
             named_ports: list("named_ports", wire.named_ports, TryInto::try_into)?,
             started_ms: wire.started_ms,
             ready: wire.ready,
+            host: wire.host.map(TryInto::try_into).transpose().within("host")?.map(Box::new),
         })
     }
 }
@@ -39,6 +40,17 @@ impl From<&Endpoint> for v1::Endpoint {
             named_ports: endpoint.named_ports.iter().map(Into::into).collect(),
             started_ms: endpoint.started_ms,
             ready: endpoint.ready,
+            host: endpoint
+                .host
+                .as_ref()
+                .map(|host| v1::Host { name: host.name.to_string(), service: host.service.to_string() }),
         }
+    }
+}
+
+impl TryFrom<v1::Host> for Host {
+    type Error = Invalid;
+    fn try_from(wire: v1::Host) -> Result<Self, Invalid> {
+        Ok(Self { name: name("name", wire.name)?, service: name("service", wire.service)? })
     }
 }

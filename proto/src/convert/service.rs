@@ -1,14 +1,15 @@
 //! Services.
-use axle_core::model::{Affinity, PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort};
+use axle_core::model::{PortTarget, ServiceConflict, ServiceExport, ServiceImport, ServicePort, Traits};
 
 use crate::{
     convert::{
         Invalid,
-        invalid::{list, required},
+        invalid::{Within, list, required},
         scalar::{
-            addresses, addresses_to_wire, known, name, port, port_protocol, protocol_to_wire, uid_from_wire,
-            uid_to_wire, unspecified,
+            addresses, addresses_to_wire, name, port, port_protocol, protocol_to_wire, uid_from_wire, uid_to_wire,
+            unspecified,
         },
+        traffic::{affinity, affinity_to_wire, traits_to_wire},
     },
     v1,
 };
@@ -16,7 +17,8 @@ use crate::{
 impl TryFrom<v1::ServiceExport> for ServiceExport {
     type Error = Invalid;
     fn try_from(wire: v1::ServiceExport) -> Result<Self, Invalid> {
-        if wire.ports.is_empty() {
+        let traits: Traits = wire.traits.map(TryInto::try_into).transpose().within("traits")?.unwrap_or_default();
+        if wire.ports.is_empty() && !traits.headless {
             return Err(Invalid::new("ports", "none", "at least one port"));
         }
         Ok(Self {
@@ -25,32 +27,26 @@ impl TryFrom<v1::ServiceExport> for ServiceExport {
             created_ms: wire.created_ms,
             selector: wire.selector,
             ports: list("ports", wire.ports, TryInto::try_into)?,
-            affinity: match known("affinity", wire.affinity)? {
-                v1::Affinity::Local => Affinity::Local,
-                v1::Affinity::Remote => Affinity::Remote,
-                v1::Affinity::None => Affinity::None,
-                v1::Affinity::Unspecified => return Err(unspecified::<v1::Affinity>("affinity")),
-            },
+            affinity: affinity("affinity", wire.affinity)?.ok_or_else(|| unspecified::<v1::Affinity>("affinity"))?,
             weight: wire.weight,
+            traits,
+            backends: list("backends", wire.backends, TryInto::try_into)?,
         })
     }
 }
 
 impl From<&ServiceExport> for v1::ServiceExport {
     fn from(export: &ServiceExport) -> Self {
-        let affinity = match export.affinity {
-            Affinity::Local => v1::Affinity::Local,
-            Affinity::Remote => v1::Affinity::Remote,
-            Affinity::None => v1::Affinity::None,
-        };
         Self {
             namespace: export.namespace.to_string(),
             name: export.name.to_string(),
             created_ms: export.created_ms,
             selector: export.selector.clone(),
             ports: export.ports.iter().map(Into::into).collect(),
-            affinity: affinity.into(),
+            affinity: affinity_to_wire(export.affinity).into(),
             weight: export.weight,
+            traits: traits_to_wire(&export.traits),
+            backends: export.backends.iter().map(Into::into).collect(),
         }
     }
 }
@@ -66,6 +62,7 @@ impl TryFrom<v1::ServicePort> for ServicePort {
                 v1::service_port::Target::TargetNumber(number) => PortTarget::Number(port("target_number", number)?),
                 v1::service_port::Target::TargetName(name) => PortTarget::Name(name),
             },
+            app_protocol: wire.app_protocol,
         })
     }
 }
@@ -77,7 +74,8 @@ impl From<&ServicePort> for v1::ServicePort {
             PortTarget::Name(name) => v1::service_port::Target::TargetName(name.clone()),
         };
         let protocol = protocol_to_wire(port.protocol).into();
-        Self { name: port.name.clone(), protocol, port: port.port.into(), target: Some(target) }
+        let app_protocol = port.app_protocol.clone();
+        Self { name: port.name.clone(), protocol, port: port.port.into(), target: Some(target), app_protocol }
     }
 }
 
@@ -95,6 +93,7 @@ impl TryFrom<v1::ServiceImport> for ServiceImport {
             ports: list("ports", wire.ports, TryInto::try_into)?,
             clusters: list("clusters", wire.clusters, |uid| uid_from_wire("uid", &uid))?,
             conflicts: list("conflicts", wire.conflicts, conflict)?,
+            traits: wire.traits.map(TryInto::try_into).transpose().within("traits")?.unwrap_or_default(),
         })
     }
 }
@@ -113,6 +112,7 @@ impl From<&ServiceImport> for v1::ServiceImport {
             ports: import.ports.iter().map(Into::into).collect(),
             clusters: import.clusters.iter().copied().map(uid_to_wire).collect(),
             conflicts: import.conflicts.iter().map(conflict).collect(),
+            traits: traits_to_wire(&import.traits),
         }
     }
 }

@@ -118,6 +118,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             named_ports,
             started_ms,
             ready,
+            host: None,
         })
 }
 

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use axle_core::{
     log::{Change, Contents, Delta, Entry, Hash, Intake, Past, Position, Record, Tombstone},
     model::{
-        Action, Affinity, Assertion, Cluster, ClusterSelector, Endpoint, Enforcement, ExpectedRule, Fleet, IdentityId,
-        IpBlock, Key, Kind, LabelSelector, Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers,
-        Policy, PolicyTest, PortMatch, PortTarget, Ports, Protocol, Requirement, Resource, Rule, Scope,
-        ServiceConflict, ServiceExport, ServiceImport, ServicePort, Subject, TestEnd, Tier, Uid,
+        Action, Affinity, Assertion, BackendEndpoint, Backends, Cluster, ClusterSelector, Distribution, Endpoint,
+        EndpointSlice, Enforcement, ExpectedRule, Family, Fleet, Host, IdentityId, Internal, IpBlock, Key, Kind,
+        LabelSelector, Labels, Name, NamedPort, Namespace, Node, Object, Operator, Peer, Peers, Policy, PolicyTest,
+        PortMatch, PortTarget, Ports, Protocol, Requirement, Resource, Rule, Scope, Service, ServiceConflict,
+        ServiceExport, ServiceImport, ServicePort, Subject, TestEnd, Tier, Traffic, Traits, Uid,
     },
 };
 use axle_proto::convert::object;
@@ -46,7 +47,7 @@ fn selector() -> LabelSelector {
 }
 
 fn port(protocol: Protocol, port: u16, target: PortTarget) -> ServicePort {
-    ServicePort { name: format!("p{port}"), protocol, port, target }
+    ServicePort { name: format!("p{port}"), protocol, port, target, app_protocol: String::new() }
 }
 
 pub(crate) fn policy_test() -> Resource {
@@ -128,7 +129,65 @@ pub(crate) fn later() -> Vec<(&'static str, Resource)> {
         Peer::DomainNames(vec!["api.example.com".parse().unwrap(), "*.example.org".parse().unwrap()]),
     ];
     let rule = Rule { name: "out".into(), action: Action::Accept, peers: Peers::Of(peers), ports: Ports::Any };
-    vec![("policy-peers", Resource::Policy(Policy { ingress: None, egress: Some(vec![rule]), ..policy() }))]
+    let mut all =
+        vec![("policy-peers", Resource::Policy(Policy { ingress: None, egress: Some(vec![rule]), ..policy() }))];
+    for (_, resource) in resources() {
+        let host = || Some(Box::new(Host { name: name("web-0"), service: name("web") }));
+        all.extend(match resource {
+            Resource::Endpoint(endpoint) => {
+                Some(("endpoint-host", Resource::Endpoint(Endpoint { host: host(), ..endpoint })))
+            }
+            Resource::ServiceExport(mut export) => {
+                export.ports[0].app_protocol = "kubernetes.io/h2c".into();
+                export.traits = traits();
+                export.backends = vec![backends()];
+                Some(("service-export-traits", Resource::ServiceExport(export)))
+            }
+            Resource::ServiceImport(import) => {
+                let import = ServiceImport { vips: vec![], traits: traits(), ..import };
+                Some(("service-import-traits", Resource::ServiceImport(import)))
+            }
+            _ => None,
+        });
+    }
+    let (namespace, service) = (name("shop"), name("web"));
+    let slice = EndpointSlice { namespace: namespace.clone(), name: name("web-x7k"), service, backends: backends() };
+    let service = Service {
+        namespace,
+        name: name("web"),
+        selector: labels(&[("app", "web")]),
+        addresses: addresses(),
+        ports: vec![port(Protocol::Udp, 53, PortTarget::Number(5353))],
+        traffic: traits().traffic,
+        global: Some(Affinity::None),
+    };
+    all.extend([("service", Resource::Service(service)), ("endpoint-slice", Resource::EndpointSlice(slice))]);
+    all
+}
+
+fn traits() -> Traits {
+    let distribution = Some(Distribution::PreferSameZone);
+    Traits {
+        headless: true,
+        traffic: Traffic { sticky_s: Some(10_800), internal: Internal::Local, distribution },
+        families: vec![Family::V6, Family::V4],
+        labels: labels(&[("team", "red")]),
+        annotations: labels(&[("note", "x")]),
+    }
+}
+
+fn backends() -> Backends {
+    let endpoint = BackendEndpoint {
+        addresses: addresses(),
+        ready: false,
+        serving: true,
+        terminating: true,
+        node: "n1".into(),
+        zone: "z1".into(),
+        hostname: "web-0".into(),
+    };
+    let ports = vec![NamedPort { name: String::new(), protocol: Protocol::Tcp, port: 8080 }];
+    Backends { endpoints: vec![endpoint], ports }
 }
 
 /// A resource of each kind.
@@ -170,6 +229,7 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
                 named_ports: vec![NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }],
                 started_ms: 1_700_000_000_123,
                 ready: true,
+                host: None,
             }),
         ),
         (
@@ -182,6 +242,8 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
                 ports: ports.clone(),
                 affinity: Affinity::Remote,
                 weight: 100,
+                traits: Default::default(),
+                backends: vec![],
             }),
         ),
         (
@@ -197,6 +259,7 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
                     reason: "PortConflict".into(),
                     message: "port 80 differs".into(),
                 }],
+                traits: Default::default(),
             }),
         ),
         ("policy", Resource::Policy(policy())),

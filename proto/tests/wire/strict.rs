@@ -167,6 +167,34 @@ fn other_kinds_are_strict_too() {
             v1::ServiceExport { namespace: "a".into(), name: "b".into(), ..Default::default() }.encode_to_vec(),
             "ports: got none",
         ),
+        (
+            Kind::EndpointSlice,
+            v1::EndpointSlice { namespace: "a".into(), name: "b".into(), service: "c".into(), backends: None }
+                .encode_to_vec(),
+            "backends: got nothing",
+        ),
+        (
+            Kind::Service,
+            v1::Service {
+                namespace: "a".into(),
+                name: "b".into(),
+                traffic: Some(v1::Traffic { internal: 9, ..Default::default() }),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "traffic.internal: got 9",
+        ),
+        (
+            Kind::ServiceImport,
+            v1::ServiceImport {
+                namespace: "a".into(),
+                name: "b".into(),
+                traits: Some(v1::ServiceTraits { families: vec![1, 1], ..Default::default() }),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "traits.families[1]: got a family a second time",
+        ),
         (Kind::Fleet, v1::Fleet { vip4: "x".into(), ..Default::default() }.encode_to_vec(), "vip4: got \"x\""),
         (Kind::Endpoint, vec![0xff, 0xff], "payload: got"),
     ];

@@ -6,6 +6,7 @@ mod hooks;
 
 use std::{
     collections::{self, BTreeMap, hash_map::Entry},
+    io::ErrorKind,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -16,11 +17,11 @@ use axle_core::{
 };
 use axle_ebpf_common::{
     policy::Address,
-    service::{Backend, Call, Frontend, List, Peer, Range, Slot},
+    service::{Backend, Call, Frontend, List, Member, Peer, Range, Slot},
 };
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
 };
 use ipnet::IpNet;
 
@@ -33,7 +34,7 @@ use super::{Capacity, Error, error::kernel, load, pins, tables::words};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/axle-service"));
 
 /// Maps that outlive the agent.
-const PINNED: [&str; 2] = ["SERVICE_SOCKETS", "SERVICE_COUNTERS"];
+const PINNED: [&str; 3] = ["SERVICE_SOCKETS", "SERVICE_COUNTERS", "SERVICE_CLIENTS"];
 
 /// Where services are translated and how many there may be.
 #[derive(Debug, Clone)]
@@ -74,9 +75,11 @@ pub struct ServicePlane {
     settings: ServiceSettings,
     frontends: HashMap<MapData, Frontend, List>,
     backends: HashMap<MapData, Slot, Backend>,
+    members: HashMap<MapData, Member, u8>,
     ranges: Array<MapData, Range>,
     counters: PerCpuArray<MapData, u64>,
-    lists: collections::HashMap<Frontend, List>,
+    /// The lists in force, and the members of those that clients come back to.
+    lists: collections::HashMap<Frontend, (List, Vec<Peer>)>,
     next: u32,
 }
 
@@ -90,7 +93,7 @@ impl ServicePlane {
     pub fn start<'t>(
         pins: &Path,
         settings: ServiceSettings,
-        table: impl IntoIterator<Item = (&'t service::Frontend, &'t Vec<service::Backend>)>,
+        table: impl IntoIterator<Item = (&'t service::Frontend, &'t service::Route)>,
     ) -> Result<Self, Error> {
         let path = settings.cgroup.clone();
         let cgroup = Cgroup::open(&path)?;
@@ -98,6 +101,7 @@ impl ServicePlane {
         let mut plane = Self {
             frontends: load::map(&mut object, "FRONTENDS")?,
             backends: load::map(&mut object, "BACKENDS")?,
+            members: load::map(&mut object, "MEMBERS")?,
             ranges: load::map(&mut object, "RANGES")?,
             counters: load::map(&mut object, "SERVICE_COUNTERS")?,
             lists: collections::HashMap::new(),
@@ -105,7 +109,7 @@ impl ServicePlane {
             settings,
         };
         plane.write_ranges()?;
-        let whole = table.into_iter().map(|(frontend, backends)| (*frontend, Some(backends.clone()))).collect();
+        let whole = table.into_iter().map(|(frontend, route)| (*frontend, Some(route.clone()))).collect();
         plane.apply(&whole)?;
         cgroup.attach_all(&mut object, pins)?;
         Ok(plane)
@@ -115,12 +119,12 @@ impl ServicePlane {
     ///
     /// # Errors
     /// [`Error::Capacity`] before anything is written, [`Error::Map`] with the frontends before the failed one changed.
-    pub fn apply(&mut self, changes: &BTreeMap<service::Frontend, Option<Vec<service::Backend>>>) -> Result<(), Error> {
+    pub fn apply(&mut self, changes: &BTreeMap<service::Frontend, Option<service::Route>>) -> Result<(), Error> {
         self.check(changes)?;
-        for (frontend, backends) in changes {
+        for (frontend, route) in changes {
             let key = key(frontend);
-            let before = match backends {
-                Some(backends) => self.put(key, backends)?,
+            let before = match route {
+                Some(route) => self.put(key, route)?,
                 None => match self.lists.entry(key) {
                     Entry::Occupied(entry) => {
                         self.frontends.remove(&key).map_err(map_error("FRONTENDS"))?;
@@ -129,8 +133,8 @@ impl ServicePlane {
                     Entry::Vacant(_) => None,
                 },
             };
-            if let Some(list) = before {
-                self.free(list, list.slots)?;
+            if let Some((list, members)) = before {
+                self.free(list, &members)?;
             }
         }
         Ok(())
@@ -163,39 +167,58 @@ impl ServicePlane {
     }
 
     /// Writes a list and leads its frontend to it; gives the list that it led to before.
-    fn put(&mut self, key: Frontend, backends: &[service::Backend]) -> Result<Option<List>, Error> {
-        let slots = alias_table(&backends.iter().map(|backend| backend.share).collect::<Vec<_>>());
-        let list = List { number: self.next, slots: slots.len() as u32 };
+    fn put(&mut self, key: Frontend, route: &service::Route) -> Result<Option<(List, Vec<Peer>)>, Error> {
+        let slots = alias_table(&route.backends.iter().map(|backend| backend.share).collect::<Vec<_>>());
+        let list = List { number: self.next, slots: slots.len() as u32, sticky_s: route.sticky_s, padding: 0 };
         self.next = self.next.wrapping_add(1);
-        for (index, (backend, slot)) in (0..).zip(backends.iter().zip(&slots)) {
-            let written = self.backends.insert(&Slot { list: list.number, index }, &value(backend, *slot), 0);
-            if let Err(error) = written {
-                self.free(list, index)?;
-                return Err(map_error("BACKENDS")(error));
-            }
+        let peers = route.backends.iter().map(|backend| peer(backend.address, backend.port));
+        let members: Vec<Peer> = peers.filter(|_| route.sticky_s > 0).collect();
+        let written = self
+            .write(list, route, &slots, &members)
+            .and_then(|()| self.frontends.insert(&key, &list, 0).map_err(map_error("FRONTENDS")));
+        if let Err(error) = written {
+            self.free(list, &members)?;
+            return Err(error);
         }
-        if let Err(error) = self.frontends.insert(&key, &list, 0) {
-            self.free(list, list.slots)?;
-            return Err(map_error("FRONTENDS")(error));
-        }
-        Ok(self.lists.insert(key, list))
+        Ok(self.lists.insert(key, (list, members)))
     }
 
-    /// Removes the first slots of a list that no frontend leads to.
-    fn free(&mut self, list: List, slots: u32) -> Result<(), Error> {
-        for index in 0..slots {
-            self.backends.remove(&Slot { list: list.number, index }).map_err(map_error("BACKENDS"))?;
+    fn write(
+        &mut self,
+        list: List,
+        route: &service::Route,
+        slots: &[AliasSlot],
+        members: &[Peer],
+    ) -> Result<(), Error> {
+        for (index, (backend, slot)) in (0..).zip(route.backends.iter().zip(slots)) {
+            let slot = value(backend, *slot);
+            self.backends.insert(&Slot { list: list.number, index }, &slot, 0).map_err(map_error("BACKENDS"))?;
+        }
+        for member in members.iter().map(|peer| member(list, *peer)) {
+            self.members.insert(&member, &0, 0).map_err(map_error("MEMBERS"))?;
         }
         Ok(())
     }
 
+    /// Removes a list that no frontend leads to, as far as it was written.
+    fn free(&mut self, list: List, members: &[Peer]) -> Result<(), Error> {
+        let is_gone = |removed: Result<(), MapError>, map| match removed {
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(map_error(map)),
+        };
+        for index in 0..list.slots {
+            is_gone(self.backends.remove(&Slot { list: list.number, index }), "BACKENDS")?;
+        }
+        members.iter().try_for_each(|peer| is_gone(self.members.remove(&member(list, *peer)), "MEMBERS"))
+    }
+
     /// Counts as if every new list were written before any old one goes.
-    fn check(&self, changes: &BTreeMap<service::Frontend, Option<Vec<service::Backend>>>) -> Result<(), Error> {
+    fn check(&self, changes: &BTreeMap<service::Frontend, Option<service::Route>>) -> Result<(), Error> {
         let new = changes.iter().filter(|(frontend, to)| to.is_some() && !self.lists.contains_key(&key(frontend)));
         let frontends = self.lists.len() + new.count();
         Capacity::check("service frontends", frontends, self.settings.frontends as usize)?;
-        let held: usize = self.lists.values().map(|list| list.slots as usize).sum();
-        let written: usize = changes.values().flatten().map(Vec::len).sum();
+        let held: usize = self.lists.values().map(|(list, _)| list.slots as usize).sum();
+        let written: usize = changes.values().flatten().map(|route| route.backends.len()).sum();
         Capacity::check("service backends", held + written, self.settings.backends as usize)?;
         Ok(())
     }
@@ -213,7 +236,8 @@ impl ServicePlane {
 fn load(pins: &Path, settings: &ServiceSettings) -> Result<Ebpf, Error> {
     let paths = PINNED.map(|name| (name, pins::map(pins, name)));
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries("FRONTENDS", settings.frontends).map_max_entries("BACKENDS", settings.backends);
+    loader.map_max_entries("FRONTENDS", settings.frontends);
+    loader.map_max_entries("BACKENDS", settings.backends).map_max_entries("MEMBERS", settings.backends);
     for (name, path) in &paths {
         loader.map_pin_path(name, path);
     }
@@ -236,6 +260,10 @@ fn peer(address: IpAddr, port: u16) -> Peer {
     Peer { address: words(address), port: port.to_be(), padding: [0; 6] }
 }
 
+fn member(list: List, peer: Peer) -> Member {
+    Member { peer, list: list.number, padding: 0 }
+}
+
 fn value(backend: &service::Backend, slot: AliasSlot) -> Backend {
     Backend { peer: peer(backend.address, backend.port), keep: slot.keep, alias: slot.alias }
 }
@@ -248,7 +276,7 @@ fn range(net: Option<&IpNet>) -> Range {
     Range { network: words(net.network()), mask: words(IpAddr::V6(mask.into())) }
 }
 
-fn map_error(map: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
+fn map_error(map: &'static str) -> impl Fn(MapError) -> Error {
     move |error| Error::Map { map, source: kernel(error) }
 }
 

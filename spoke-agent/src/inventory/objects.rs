@@ -8,7 +8,7 @@ use std::{
 use axle_core::{
     log::Contents,
     manifest::{Document, Export, NAMESPACE_NAME_LABEL, Service, Workload},
-    model::{Endpoint, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, ServiceExport, Uid},
+    model::{self, Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid},
 };
 use axle_proto::convert;
 
@@ -43,7 +43,7 @@ pub struct NodeObjects {
 /// What a relay takes from its inventory.
 #[derive(Debug, PartialEq)]
 pub struct ClusterObjects {
-    /// Namespaces, exports and policies.
+    /// Namespaces, services, exports and policies.
     pub batch: Batch,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
@@ -58,7 +58,8 @@ pub(super) fn name(document: &Document) -> String {
         Document::Namespace(namespace) => namespace.name.to_string(),
         Document::Workload(Workload { namespace, name, .. })
         | Document::Service(Service { namespace, name, .. })
-        | Document::ServiceExport(Export { namespace, name, .. }) => format!("{namespace}/{name}"),
+        | Document::ServiceExport(Export { namespace, name, .. })
+        | Document::EndpointSlice(EndpointSlice { namespace, name, .. }) => format!("{namespace}/{name}"),
     }
 }
 
@@ -141,17 +142,19 @@ impl NodeObjects {
 }
 
 fn endpoint(workload: &Workload, node: &Name, started_ms: u64) -> Endpoint {
-    let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready } =
+    let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready, host } =
         workload.clone();
-    Endpoint { namespace, name, node: node.clone(), service_account, labels, addresses, named_ports, started_ms, ready }
+    let (node, host) = (node.clone(), host.map(Box::new));
+    Endpoint { namespace, name, node, service_account, labels, addresses, named_ports, started_ms, ready, host }
 }
 
 impl ClusterObjects {
-    /// The namespaces, exports and policies of the inventory. A namespace that only workloads name has no labels but its name.
+    /// The namespaces, services, exports and policies of the inventory. A namespace that only workloads name has no labels but its name.
     pub fn of(inventory: &Inventory, log: &MergedLog, now_ms: u64, fresh: &mut dyn FnMut() -> Uid) -> Self {
         let mut filing = Filing::new(log, now_ms, fresh);
         let mut problems = Vec::new();
         let mut services = BTreeMap::new();
+        let mut slices: BTreeMap<_, Vec<&EndpointSlice>> = BTreeMap::new();
         let mut named = BTreeSet::new();
         for document in &inventory.documents {
             match document {
@@ -162,14 +165,28 @@ impl ClusterObjects {
                 Document::Service(service) => {
                     services.insert((&service.namespace, &service.name), service);
                 }
+                Document::EndpointSlice(slice) => {
+                    slices.entry((&slice.namespace, &slice.service)).or_default().push(slice);
+                }
                 Document::Policy(policy) => filing.file_by_name(Resource::Policy(policy.clone())),
                 _ => {}
+            }
+        }
+        // Whatever has no address leads nobody anywhere.
+        for service in services.values().filter(|service| !service.addresses.is_empty()) {
+            filing.file_by_name(Resource::Service(own_service(service)));
+            let slices = slices.get(&(&service.namespace, &service.name)).into_iter().flatten();
+            for slice in slices.filter(|_| service.sliced) {
+                filing.file_by_name(Resource::EndpointSlice((*slice).clone()));
             }
         }
         for document in &inventory.documents {
             let Document::ServiceExport(wish) = document else { continue };
             match services.get(&(&wish.namespace, &wish.name)) {
-                Some(service) => export(&mut filing, service, wish),
+                Some(service) => {
+                    let slices = slices.get(&(&service.namespace, &service.name)).map_or(&[][..], Vec::as_slice);
+                    export(&mut filing, service, slices, wish);
+                }
                 None => problems.push(format!(
                     "ServiceExport {}/{} has no Service of the same name: nothing is exported",
                     wish.namespace, wish.name
@@ -188,12 +205,16 @@ impl ClusterObjects {
     }
 }
 
-fn export(filing: &mut Filing<'_>, service: &Service, wish: &Export) {
-    let Service { namespace, name, selector, ports, affinity } = service.clone();
-    let export =
-        ServiceExport { namespace, name, created_ms: filing.now_ms, selector, ports, affinity, weight: wish.weight };
-    let mut resource = Resource::ServiceExport(export);
-    let held = filing.held(&resource);
+/// The service as the cluster's own nodes need it.
+fn own_service(service: &Service) -> model::Service {
+    let Service { namespace, name, selector, ports, addresses, traits, global, sliced, affinity: _ } = service.clone();
+    let selector = if sliced { Labels::new() } else { selector };
+    model::Service { namespace, name, selector, addresses, ports, traffic: traits.traffic, global }
+}
+
+fn export(filing: &mut Filing<'_>, service: &Service, slices: &[&EndpointSlice], wish: &Export) {
+    let mut resource = Resource::ServiceExport(wish.of(service, slices, filing.now_ms));
+    let held = filing.held(&resource).filter(|_| wish.created_ms.is_none());
     if let (Some(Resource::ServiceExport(held)), Resource::ServiceExport(export)) =
         (held.map(|object| &*object.resource), &mut resource)
     {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use axle_core::{
     log::{Change, Contents, Delta, Position},
-    model::{Key, Name},
+    model::{Key, Kind, Name},
     refusal::Refusal,
 };
 use axle_proto::{
@@ -25,6 +25,9 @@ struct State {
     feeds: Vec<Fed>,
     #[prost(message, repeated, tag = "3")]
     unread: Vec<v1::Refusal>,
+    /// The newest kind that the writer knew; 0 if it did not say.
+    #[prost(uint32, tag = "4")]
+    newest_kind: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,13 +141,31 @@ pub(super) fn read_entry(bytes: &[u8]) -> Result<Kept, String> {
 /// Everything.
 pub(super) fn state(contents: &Contents, feeds: &BTreeMap<Feed, Position>, unread: &BTreeMap<Key, Refusal>) -> Vec<u8> {
     let feeds = feeds.iter().map(|(feed, at)| fed(feed, Some(*at))).collect();
-    State { contents: Some(contents_to_wire(contents)), feeds, unread: unread_to_wire(unread) }.encode_to_vec()
+    let (contents, unread) = (Some(contents_to_wire(contents)), unread_to_wire(unread));
+    State { contents, feeds, unread, newest_kind: newest_kind() }.encode_to_vec()
+}
+
+fn newest_kind() -> u32 {
+    Kind::ALL.into_iter().map(|kind| kind as u32).max().unwrap_or_default()
+}
+
+/// The state as a program wrote it that knew fewer kinds.
+#[cfg(test)]
+pub(super) fn as_if_older(bytes: &[u8]) -> Vec<u8> {
+    State { newest_kind: 0, ..State::decode(bytes).unwrap() }.encode_to_vec()
 }
 
 /// The log, how far its feeds have been taken in, and what of the upstream's is not in it.
 pub(super) type Everything = (Contents, BTreeMap<Feed, Position>, BTreeMap<Key, Refusal>);
 
-pub(super) fn read_state(bytes: &[u8]) -> Result<Everything, String> {
+/// A log as it was kept.
+pub(super) struct Found {
+    pub(super) everything: Everything,
+    /// Whether its writer knew fewer kinds: those above did not send it the others.
+    pub(super) lacks_kinds: bool,
+}
+
+pub(super) fn read_state(bytes: &[u8]) -> Result<Found, String> {
     let state = State::decode(bytes).map_err(|error| error.to_string())?;
     let contents = contents_from_wire(state.contents.ok_or("it holds no log")?).map_err(text)?;
     let mut feeds = BTreeMap::new();
@@ -153,5 +174,6 @@ pub(super) fn read_state(bytes: &[u8]) -> Result<Everything, String> {
             feeds.insert(feed, at);
         }
     }
-    Ok((contents, feeds, read_unread(state.unread)?))
+    let everything = (contents, feeds, read_unread(state.unread)?);
+    Ok(Found { everything, lacks_kinds: state.newest_kind < newest_kind() })
 }

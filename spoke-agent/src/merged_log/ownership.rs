@@ -76,7 +76,13 @@ impl Ownership {
     #[must_use]
     pub fn may_own(&self, key: &Key) -> bool {
         let kind = match key.kind {
-            Kind::Node | Kind::Namespace | Kind::Endpoint | Kind::ServiceExport | Kind::Policy => true,
+            Kind::Node
+            | Kind::Namespace
+            | Kind::Endpoint
+            | Kind::ServiceExport
+            | Kind::Policy
+            | Kind::Service
+            | Kind::EndpointSlice => true,
             Kind::Fleet | Kind::Cluster | Kind::ServiceImport | Kind::PolicyTest => false,
         };
         kind && key.scope == Scope::Cluster(self.cluster())
@@ -87,8 +93,14 @@ impl Ownership {
     #[must_use]
     pub fn goes_up(&self, change: &Change) -> bool {
         match change {
-            Change::Put(object) => self.owner(object) != Feed::Upstream,
-            Change::Delete { key, .. } => self.may_own(key),
+            Change::Put(object) => self.sends(object),
+            Change::Delete { key, .. } => self.may_own(key) && !key.kind.stays_in_cluster(),
         }
+    }
+
+    /// Whether it is part of what this agent sends upward.
+    #[must_use]
+    pub fn sends(&self, object: &Object) -> bool {
+        self.owner(object) != Feed::Upstream && !object.key.kind.stays_in_cluster()
     }
 }

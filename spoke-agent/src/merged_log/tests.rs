@@ -1,5 +1,6 @@
 //! The merged log against its meaning, under random interleavings, cuts, restarts and torn disks.
 mod claims;
+mod services;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -38,6 +39,7 @@ fn endpoint(cluster: Uid, node: &str, number: u8, value: u8) -> Object {
         named_ports: vec![],
         started_ms: 1,
         ready: true,
+        host: None,
     };
     convert::object(Resource::Endpoint(endpoint), Scope::Cluster(cluster), uid(number), 1)
 }

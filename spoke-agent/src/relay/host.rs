@@ -131,7 +131,7 @@ impl Host for RelayHost {
         };
         let end = self.sessions.begin(&node);
         Ok(Admission {
-            view: self.log.down(),
+            view: self.log.down_for(&introduction.features),
             replica: FeedIntake::new(self.log.clone(), Feed::Node(node), session),
             limits: NODE_LIMITS,
             heartbeat: self.heartbeat,

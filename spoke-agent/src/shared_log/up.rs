@@ -1,16 +1,19 @@
 //! The part of a log that goes upward: what its keeper owns. It has the log's positions; revisions without a part in it
 //! are passed over, so that an echo from above never makes a revision above.
-use axle_core::log::{Change, Contents, Delta, Entry, Position};
+use axle_core::{
+    log::{Change, Contents, Delta, Entry, Position},
+    model::Key,
+};
 
-use crate::merged_log::{Feed, MergedLog, Ownership};
+use crate::merged_log::{MergedLog, Ownership};
 
 /// The own part of the whole log.
 pub(super) fn own(log: &MergedLog) -> Contents {
     let ownership = log.ownership();
     let (entries, history, tombstones) = log.contents().parts();
-    let entries: Vec<Entry> =
-        entries.into_iter().filter(|entry| ownership.owner(&entry.object) != Feed::Upstream).collect();
-    let tombstones = tombstones.into_iter().filter(|tombstone| ownership.may_own(&tombstone.key)).collect();
+    let entries: Vec<Entry> = entries.into_iter().filter(|entry| ownership.sends(&entry.object)).collect();
+    let is_sent = |key: &Key| ownership.may_own(key) && !key.kind.stays_in_cluster();
+    let tombstones = tombstones.into_iter().filter(|tombstone| is_sent(&tombstone.key)).collect();
     Contents::restore(log.contents().position(), None, entries, &history, tombstones)
 }
 

@@ -25,6 +25,42 @@ pub struct List {
     pub number: u32,
     /// How many slots it has; 0 refuses connections.
     pub slots: u32,
+    /// A client that comes again within so many seconds gets the same backend; 0: it is drawn each time.
+    pub sticky_s: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
+/// A backend of a list that clients come back to: the key of `MEMBERS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Member {
+    /// The backend.
+    pub peer: Peer,
+    /// The list.
+    pub list: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
+/// A client of a service: the key of `SERVICE_CLIENTS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Client {
+    /// The cookie of its network namespace: a workload is one client, whichever of its addresses it calls from.
+    pub namespace: u64,
+    /// What it calls.
+    pub frontend: Frontend,
+}
+
+/// Where a client was led: the value of `SERVICE_CLIENTS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Led {
+    /// The backend.
+    pub peer: Peer,
+    /// When it called last, on the monotonic clock.
+    pub at_ns: u64,
 }
 
 /// One slot of a list: the key of `BACKENDS`.
@@ -117,7 +153,7 @@ impl Call {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Backend, Frontend, List, Range, Slot};
+    use super::{Backend, Client, Frontend, Led, List, Member, Range, Slot};
 
     macro_rules! pod {
         ($($of:ty),*) => { $(
@@ -125,5 +161,5 @@ mod pod {
             unsafe impl aya::Pod for $of {}
         )* };
     }
-    pod!(Backend, Frontend, List, Range, Slot);
+    pod!(Backend, Client, Frontend, Led, List, Member, Range, Slot);
 }

@@ -1,16 +1,20 @@
 //! From a service to one of its backends.
 use axle_ebpf_common::{
     policy::Address,
-    service::{Backend, Call, Frontend, List, Peer, REMEMBERED, Range, Slot, Translation},
+    service::{Backend, Call, Client, Frontend, Led, List, Member, Peer, REMEMBERED, Range, Slot, Translation},
 };
 use aya_ebpf::{
-    helpers::{bpf_get_prandom_u32, generated::bpf_set_retval},
+    EbpfContext as _,
+    helpers::{
+        bpf_get_prandom_u32,
+        generated::{bpf_get_netns_cookie, bpf_ktime_get_coarse_ns, bpf_set_retval},
+    },
     programs::SockAddrContext,
 };
 
 use crate::{
     address::{self, Family},
-    maps::{BACKENDS, FRONTENDS, RANGES, SERVICE_SOCKETS, count},
+    maps::{BACKENDS, FRONTENDS, MEMBERS, RANGES, SERVICE_CLIENTS, SERVICE_SOCKETS, count},
 };
 
 const PROCEED: i32 = 1;
@@ -44,16 +48,41 @@ pub fn call(context: &SockAddrContext, family: Family) -> i32 {
         if list.slots == 0 {
             break;
         }
-        if let Some(backend) = draw(list) {
-            if !remember(context, &backend.peer, &service) {
+        let chosen =
+            if list.sticky_s == 0 { draw(list).map(|backend| backend.peer) } else { again(context, list, &frontend) };
+        if let Some(backend) = chosen {
+            if !remember(context, &backend, &service) {
                 return refuse(Call::NoMemory);
             }
-            address::write(context, family, &backend.peer);
+            address::write(context, family, &backend);
             count(Call::Translated);
             return PROCEED;
         }
     }
     refuse(Call::NoBackend)
+}
+
+/// Where the client was led before, as long as that is not too long ago and still a backend.
+#[inline(always)]
+fn again(context: &SockAddrContext, list: &List, frontend: &Frontend) -> Option<Peer> {
+    // SAFETY: the context is the kernel's; the other helper has no preconditions.
+    let (namespace, now) = unsafe { (bpf_get_netns_cookie(context.as_ptr()), bpf_ktime_get_coarse_ns()) };
+    let client = Client { namespace, frontend: *frontend };
+    if let Some(led) = SERVICE_CLIENTS.get_ptr_mut(&client) {
+        // SAFETY: the entry is the map's own; whoever races for it is the same client and writes what is as good.
+        let led = unsafe { &mut *led };
+        let member = Member { peer: led.peer, list: list.number, padding: 0 };
+        let is_recent = now.wrapping_sub(led.at_ns) < u64::from(list.sticky_s) * 1_000_000_000;
+        // SAFETY: entries of a list never change.
+        if is_recent && unsafe { MEMBERS.get(&member) }.is_some() {
+            led.at_ns = now;
+            return Some(member.peer);
+        }
+    }
+    let peer = draw(list)?.peer;
+    // Who cannot be remembered is led anew the next time.
+    let _ = SERVICE_CLIENTS.insert(&client, &Led { peer, at_ns: now }, 0);
+    Some(peer)
 }
 
 /// One backend of a list, at random by their shares.

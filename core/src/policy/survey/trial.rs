@@ -127,6 +127,7 @@ fn imagined(namespace: &Name, labels: &Labels, addresses: Vec<IpAddr>) -> Endpoi
         named_ports: Vec::new(),
         started_ms: 0,
         ready: false,
+        host: None,
     }
 }
 

@@ -68,6 +68,7 @@ impl Script {
             named_ports: Vec::new(),
             started_ms: 1,
             ready: true,
+            host: None,
         };
         let object = object(Resource::Endpoint(endpoint), Scope::Cluster(cluster), uid, 1);
         let after = self.state.intake(cluster);

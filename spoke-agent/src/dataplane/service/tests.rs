@@ -103,11 +103,12 @@ fn table(protocol: Protocol, address: IpAddr, backends: &[(SocketAddr, u32)]) ->
         cluster: Uid([1; 16]),
         share: *share,
     };
-    [(service::Frontend { address, protocol, port: 80 }, backends.iter().map(backend).collect())].into()
+    let backends = backends.iter().map(backend).collect();
+    [(service::Frontend { address, protocol, port: 80 }, service::Route { backends, sticky_s: 0 })].into()
 }
 
-fn change(table: ServiceTable) -> BTreeMap<service::Frontend, Option<Vec<service::Backend>>> {
-    table.into_iter().map(|(frontend, backends)| (frontend, Some(backends))).collect()
+fn change(table: ServiceTable) -> BTreeMap<service::Frontend, Option<service::Route>> {
+    table.into_iter().map(|(frontend, route)| (frontend, Some(route))).collect()
 }
 
 /// A listener that says its name to each caller for as long as it is held.
@@ -234,6 +235,43 @@ fn changes_take_effect_at_the_next_call() {
     assert_eq!(plane.backends.keys().count(), 0, "lists that nobody leads to are freed");
     plane.set_ranges(vec![]).unwrap();
     assert_eq!(plane.calls().unwrap().no_service, 0);
+}
+
+#[test]
+fn a_client_comes_back_to_its_backend_while_that_is_one() {
+    let place = Place::enter("sticky");
+    let (one, two) = (Server::start("v4", "one"), Server::start("v4", "two"));
+    let service = SocketAddr::new(vip("v4"), 80);
+    let sticky = |backends: &[(SocketAddr, u32)], sticky_s| -> ServiceTable {
+        let table = table(Protocol::Tcp, vip("v4"), backends);
+        table.into_iter().map(|(frontend, route)| (frontend, service::Route { sticky_s, ..route })).collect()
+    };
+    let both = [(one.address, 1), (two.address, 1)];
+    let mut plane = place.start(&sticky(&both, 1_000));
+    let first = ask(service).unwrap();
+    assert!((0..40).all(|_| ask(service).unwrap() == first), "the same each time");
+    drop(plane);
+    plane = place.start(&sticky(&both, 1_000));
+    assert!((0..40).all(|_| ask(service).unwrap() == first), "also for the next agent");
+    let (its, other) = if first == "one" { (&one, &two) } else { (&two, &one) };
+    plane.apply(&change(sticky(&[(other.address, 1)], 1_000))).unwrap();
+    assert_ne!(ask(service).unwrap(), first, "it is no backend any more");
+    plane.apply(&change(sticky(&both, 1_000))).unwrap();
+    assert!((0..40).all(|_| ask(service).unwrap() != first), "where it is now, not where it was");
+    plane.apply(&change(sticky(&[(other.address, 1), (its.address, 1)], 1))).unwrap();
+    std::thread::sleep(Duration::from_millis(1_100));
+    // Each draw may be the other's with one half: 30 forgotten clients in a row do not all come to the same.
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        seen.insert(ask(service).unwrap());
+        if seen.len() == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    assert_eq!(seen.len(), 2, "after a second it is a new client");
+    plane.apply(&change(sticky(&[], 1))).unwrap();
+    assert_eq!((plane.backends.keys().count(), plane.members.keys().count()), (0, 0), "lists are freed");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use axle_core::{
     log::Change,
-    model::{Protocol, Resource, Uid},
+    model::{Name, Protocol, Resource, Uid},
     service::Services,
 };
 use ipnet::IpNet;
@@ -15,6 +15,8 @@ use crate::dataplane::{self, Calls, ServicePlane, ServiceSettings, detach_servic
 pub struct Translation {
     /// The node's cluster.
     pub cluster: Uid,
+    /// The node.
+    pub node: Name,
     /// The workloads' cgroup; without one nothing is translated.
     pub cgroup: Option<PathBuf>,
     /// Where the programs are pinned.
@@ -38,7 +40,7 @@ impl Translating {
     /// Leaves the kernel alone until [`Translating::begin`].
     #[must_use]
     pub fn new(settings: Translation) -> Self {
-        let services = Services::new(settings.cluster);
+        let services = Services::new(settings.cluster, Some(settings.node.clone()));
         Self { settings, services, ranges: Vec::new(), plane: None, broken: None, untranslated: None, begun: false }
     }
 
@@ -143,17 +145,24 @@ impl Translating {
 
 #[cfg(test)]
 mod tests {
-    use axle_core::model::{Name, PortTarget, Scope, ServiceImport, ServicePort};
+    use axle_core::model::{PortTarget, Scope, ServiceImport, ServicePort, Traits};
     use axle_proto::convert;
 
     use super::*;
 
     #[test]
     fn services_that_no_program_can_translate_are_named() {
-        let settings = Translation { cluster: Uid([1; 16]), cgroup: None, pins: PathBuf::new() };
+        let settings =
+            Translation { cluster: Uid([1; 16]), node: Name::new("n1").unwrap(), cgroup: None, pins: PathBuf::new() };
         let mut translating = Translating::new(settings);
         let mut import = |protocol| {
-            let port = ServicePort { name: String::new(), protocol, port: 9, target: PortTarget::Number(9) };
+            let port = ServicePort {
+                name: String::new(),
+                protocol,
+                port: 9,
+                target: PortTarget::Number(9),
+                app_protocol: String::new(),
+            };
             let import = ServiceImport {
                 namespace: Name::new("shop").unwrap(),
                 name: Name::new("db").unwrap(),
@@ -161,6 +170,7 @@ mod tests {
                 ports: vec![port],
                 clusters: vec![],
                 conflicts: vec![],
+                traits: Traits::default(),
             };
             let object = convert::object(Resource::ServiceImport(import), Scope::Fleet, Uid([2; 16]), 1);
             translating.revise(&[Change::Put(object)]);

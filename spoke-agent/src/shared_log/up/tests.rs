@@ -6,7 +6,7 @@ use axle_proto::convert;
 use proptest::prelude::*;
 
 use super::*;
-use crate::merged_log::Batch;
+use crate::merged_log::{Batch, Feed};
 
 const OWN: Uid = Uid([1; 16]);
 const OTHER: Uid = Uid([2; 16]);

@@ -100,6 +100,8 @@ pub(super) fn export(cluster: u8, app: &str) -> Change {
         ports: Vec::new(),
         affinity: Affinity::Local,
         weight: 100,
+        traits: Default::default(),
+        backends: vec![],
     };
     put(Scope::Cluster(uid(cluster)), "a", "web", uid(180 + cluster), 1, Resource::ServiceExport(export))
 }
@@ -123,6 +125,7 @@ pub(super) fn endpoint(number: u8, cluster: u8, node: &str, app: &str, addresses
         named_ports: Vec::new(),
         started_ms: 1,
         ready: true,
+        host: None,
     }
 }
 

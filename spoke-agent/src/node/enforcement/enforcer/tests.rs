@@ -40,6 +40,7 @@ fn endpoint(uid: u8, node: &str, app: &str, address: &str) -> Object {
         named_ports: vec![],
         started_ms: 1,
         ready: true,
+        host: None,
     };
     convert::object(Resource::Endpoint(endpoint), Scope::Cluster(CLUSTER), Uid([uid; 16]), 1)
 }
@@ -108,7 +109,7 @@ impl Stage {
 
     fn enforcer(&self) -> Enforcer {
         let settings = self.sandbox.settings();
-        let services = Translation { cluster: CLUSTER, cgroup: None, pins: settings.pins.clone() };
+        let services = Translation { cluster: CLUSTER, node: place().node, cgroup: None, pins: settings.pins.clone() };
         let plane = DataPlane::open(settings).unwrap();
         let translating = super::super::Translating::new(services);
         let (mut enforcer, damage) = Enforcer::new(

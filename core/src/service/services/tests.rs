@@ -1,10 +1,19 @@
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Action, Cluster, Kind, NamedPort, ServiceImport};
+use crate::{
+    model::{
+        Action, Affinity, Cluster, Endpoint, Key, Kind, NamedPort, Object, PortTarget, Protocol, Resource, Scope,
+        ServiceExport, ServiceImport, ServicePort, Traits,
+    },
+    service::ServiceTable,
+};
+
+mod domain;
+mod own;
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -42,7 +51,13 @@ fn cluster(n: u8) -> Change {
 }
 
 fn http() -> ServicePort {
-    ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, target: PortTarget::Name("web".into()) }
+    ServicePort {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        target: PortTarget::Name("web".into()),
+        app_protocol: String::new(),
+    }
 }
 
 fn export(n: u8) -> Change {
@@ -54,6 +69,8 @@ fn export(n: u8) -> Change {
         ports: vec![http()],
         affinity: Affinity::Local,
         weight: 100,
+        traits: Traits::default(),
+        backends: vec![],
     };
     put(Scope::Cluster(uid(n)), "web", uid(100 + n), Resource::ServiceExport(export))
 }
@@ -66,6 +83,7 @@ fn import() -> Change {
         ports: vec![http()],
         clusters: vec![],
         conflicts: vec![],
+        traits: Traits::default(),
     };
     put(Scope::Fleet, "web", uid(200), Resource::ServiceImport(import))
 }
@@ -81,6 +99,7 @@ fn workload(n: u8, id: u8, ready: bool) -> Change {
         named_ports: vec![NamedPort { name: "web".into(), protocol: Protocol::Tcp, port: 8080 }],
         started_ms: u64::from(id),
         ready,
+        host: None,
     };
     put(Scope::Cluster(uid(n)), &uid(id).to_string(), uid(id), Resource::Endpoint(endpoint))
 }
@@ -89,14 +108,14 @@ fn frontend() -> Frontend {
     Frontend { address: "240.0.0.1".parse().unwrap(), protocol: Protocol::Tcp, port: 80 }
 }
 
-fn addresses(changed: &BTreeMap<Frontend, Option<Vec<Backend>>>) -> Option<Vec<String>> {
-    let backends = changed.get(&frontend())?.as_ref()?;
-    Some(backends.iter().map(|backend| format!("{}:{}", backend.address, backend.port)).collect())
+fn addresses(changed: &BTreeMap<Frontend, Option<Route>>) -> Option<Vec<String>> {
+    let route = changed.get(&frontend())?.as_ref()?;
+    Some(route.backends.iter().map(|backend| format!("{}:{}", backend.address, backend.port)).collect())
 }
 
 #[test]
 fn from_local_to_remote_and_back() {
-    let mut services = Services::new(uid(1));
+    let mut services = Services::new(uid(1), Some(name("n1")));
     let world = [
         cluster(1),
         cluster(2),
@@ -125,7 +144,7 @@ fn from_local_to_remote_and_back() {
 
 #[test]
 fn a_workload_of_another_namespace_or_without_the_port_is_no_backend() {
-    let mut services = Services::new(uid(1));
+    let mut services = Services::new(uid(1), Some(name("n1")));
     let mut elsewhere = workload(1, 12, true);
     let mut portless = workload(1, 13, true);
     for (change, spoil) in [(&mut elsewhere, 0), (&mut portless, 1)] {
@@ -143,7 +162,7 @@ fn a_workload_of_another_namespace_or_without_the_port_is_no_backend() {
 
 #[test]
 fn a_delete_of_an_older_incarnation_changes_nothing() {
-    let mut services = Services::new(uid(1));
+    let mut services = Services::new(uid(1), Some(name("n1")));
     services.apply(&[cluster(1), export(1), import(), workload(1, 11, true)]);
     let stale = delete(Kind::Endpoint, Scope::Cluster(uid(1)), &uid(11).to_string(), uid(99));
     assert!(services.apply(&[stale]).is_empty());
@@ -151,6 +170,7 @@ fn a_delete_of_an_older_incarnation_changes_nothing() {
 
 fn any_change() -> impl Strategy<Value = Change> {
     prop_oneof![
+        10 => own::any_change(),
         6 => (1u8..4, 10u8..16, any::<bool>()).prop_map(|(n, id, ready)| workload(n, id, ready)),
         4 => (1u8..4, 10u8..16).prop_map(|(n, id)| delete(Kind::Endpoint, Scope::Cluster(uid(n)), &uid(id).to_string(), uid(id))),
         1 => (1u8..4).prop_map(cluster),
@@ -165,8 +185,8 @@ fn any_change() -> impl Strategy<Value = Change> {
 proptest! {
     /// The increments add up to what the same objects give at once, in any order and in any batches.
     #[test]
-    fn increments_add_up(changes in prop::collection::vec(any_change(), 0..40), batch in 1usize..5) {
-        let mut services = Services::new(uid(1));
+    fn increments_add_up(changes in prop::collection::vec(any_change(), 0..60), batch in 1usize..5) {
+        let mut services = Services::new(uid(1), Some(name("n1")));
         let mut kept = BTreeMap::new();
         for batch in changes.chunks(batch) {
             for (frontend, backends) in services.apply(batch) {
@@ -178,8 +198,8 @@ proptest! {
         }
         let shown: ServiceTable = services.frontends().map(|(frontend, backends)| (*frontend, backends.clone())).collect();
         prop_assert_eq!(&kept, &shown);
-        let mut fresh = Services::new(uid(1));
-        let rest: Vec<_> = services.objects.values().rev().cloned().map(Change::Put).collect();
+        let mut fresh = Services::new(uid(1), Some(name("n1")));
+        let rest: Vec<_> = services.objects.all().rev().collect();
         fresh.apply(&rest);
         prop_assert_eq!(shown, fresh.frontends().map(|(frontend, backends)| (*frontend, backends.clone())).collect());
     }
