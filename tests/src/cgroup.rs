@@ -84,6 +84,21 @@ pub fn make_v1(root: &Path, group: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(made)
 }
 
+/// Hands all controllers that `root`, of version 2, has on to `group`. On a machine with version 1 it has none.
+///
+/// # Errors
+/// Without root's rights.
+pub fn delegate(root: &Path, group: &Path) -> anyhow::Result<()> {
+    let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
+    let all: Vec<_> = controllers.split_whitespace().map(|controller| format!("+{controller}")).collect();
+    let above = group.ancestors().skip(1).take_while(|group| group.starts_with(root));
+    for group in above.collect::<Vec<_>>().into_iter().rev() {
+        let control = group.join("cgroup.subtree_control");
+        fs::write(&control, all.join(" ")).with_context(|| format!("cannot write to {}", control.display()))?;
+    }
+    Ok(())
+}
+
 /// Where the version 1 hierarchies are mounted, on a machine that has them.
 ///
 /// # Errors

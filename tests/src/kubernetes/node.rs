@@ -37,6 +37,7 @@ impl Node {
         let files = Files::write(&host, folder, api, networks)?;
         let root = cgroup::root()?;
         let v1 = cgroup::make_v1(&root, &host.cgroup)?;
+        cgroup::delegate(&root, &host.cgroup)?;
         let place = Place { netns: Some(host.netns.path()), cgroup: Some(host.cgroup.clone()) };
         let roots: Vec<_> = cgroup::v1_roots()?.into_iter().chain([root]).collect();
         let groups = roots.iter().zip(v1.iter().chain([&host.cgroup]));
@@ -46,7 +47,7 @@ impl Node {
 
         let mut command = Command::new("bash");
         command.arg(&files.script).env("FOLDER", &files.folder).env("PROGRAMS", programs).env("NAME", &host.name);
-        command.env("CGROUPS", groups.join(" ")).env("V1", v1.join(" "));
+        command.env("CGROUPS", groups.join(" ")).env("V1", v1.join(" ")).env("V2", &host.cgroup);
         command.env("ADDRESSES", host.addresses.map(|address| address.to_string()).join(","));
         let process = Process::start(&host.name, command, &place, &folder.join(format!("{}.log", host.name)))?;
 

@@ -11,9 +11,12 @@ const DEPTH_OF_PODS: usize = 3;
 /// How far below the group of all pods that of one may be: there is one in between for the quality of service.
 const DEPTH_OF_POD: usize = 2;
 
-/// The group of all pods in the hierarchy at `root`, by its names in cgroupfs and in systemd.
+/// The group of all pods at or below `root`, by its names in cgroupfs and in systemd.
 pub(super) fn all_pods(root: &Path) -> Option<PathBuf> {
     let is_it = |name: &str| name == "kubepods" || name == "kubepods.slice" || name.ends_with("-kubepods.slice");
+    if root.file_name().and_then(|name| name.to_str()).is_some_and(is_it) {
+        return Some(root.to_owned());
+    }
     let mut found = None;
     walk(root, DEPTH_OF_PODS, &mut |name, group| {
         let here = is_it(name);
@@ -115,7 +118,7 @@ mod tests {
             fs::write(group.join("cgroup.procs"), processes).unwrap();
         }
         fs::create_dir_all(root.path().join("system.slice/pod99")).unwrap();
-        assert_eq!(all_pods(root.path()), Some(all.clone()));
+        assert_eq!((all_pods(root.path()), all_pods(&all)), (Some(all.clone()), Some(all.clone())));
         assert_eq!(pods(&all).unwrap(), [("12".to_owned(), two.clone()), ("ab-1".to_owned(), one.clone())].into());
         let mut found = processes(&one);
         found.sort_unstable();

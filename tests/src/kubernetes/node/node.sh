@@ -5,15 +5,23 @@
 # FOLDER     the node's files: `etc` becomes its /etc/kubernetes
 # PROGRAMS   where Kubernetes' programs are
 # CGROUPS    its control groups, one per hierarchy, as PLACE=GROUP
-# V1         those of them that are version 1
+# V1, V2     the groups that are version 1, and the one that is version 2
 # NAME, ADDRESSES
 set -euo pipefail
 
-if [ $# -eq 0 ]; then
-  for group in $V1; do echo $$ >"$group/cgroup.procs"; done
-  # Its first process dies with this one, and all others with the first.
-  exec unshare --mount --uts --ipc --cgroup --pid --fork --kill-child=KILL --propagation private bash "$0" inside
-fi
+case "${1:-}" in
+  "")
+    for group in $V1; do echo $$ >"$group/cgroup.procs"; done
+    exec unshare --cgroup bash "$0" below
+    ;;
+  below)
+    # The kubelet hands controllers on from the node's group, which of version 2 may then hold no process itself.
+    mkdir "$V2/init"
+    echo $$ >"$V2/init/cgroup.procs"
+    # Its first process dies with this one, and all others with the first.
+    exec unshare --mount --uts --ipc --pid --fork --kill-child=KILL --propagation private bash "$0" inside
+    ;;
+esac
 
 hostname "$NAME"
 cd "$FOLDER"
