@@ -113,8 +113,11 @@ impl Packages {
         for name in recipe.programs {
             let reference = format!("program:{name}");
             let hash = sha256(&recipe::program(&programs.join(name))?);
-            // The small servers are part of the tests' package.
-            let package = self.id_of(if *name == "axle-probe" { "axle-tests" } else { name })?;
+            let package = self.id_of(match *name {
+                "axle-probe" => "axle-tests",
+                "axle-cni" => "axle-agent",
+                named_like_it => named_like_it,
+            })?;
             components.push(json!({
                 "type": "application", "bom-ref": reference, "name": name, "version": env!("CARGO_PKG_VERSION"),
                 "hashes": [{"alg": "SHA-256", "content": hash}],

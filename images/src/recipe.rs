@@ -20,7 +20,7 @@ pub(crate) struct Recipe {
     /// Its name, below the registry.
     pub(crate) name: &'static str,
     title: &'static str,
-    /// The programs in `/usr/bin`; packages of the workspace are named like them.
+    /// The programs in `/usr/bin`.
     pub(crate) programs: &'static [&'static str],
     /// Whether it has a shell: only the demo's machines do.
     pub(crate) shell: bool,
@@ -46,8 +46,8 @@ const RECIPES: [Recipe; 3] = [
     },
     Recipe {
         name: "axle-agent",
-        title: "Axle's agent",
-        programs: &["axle-agent"],
+        title: "Axle's agent, and the CNI plugin that it installs",
+        programs: &["axle-agent", "axle-cni"],
         shell: false,
         entrypoint: "/usr/bin/axle-agent",
         // It loads programs into the kernel.
