@@ -25,7 +25,7 @@ mod violation;
 
 pub use cilium::import_cilium;
 pub use cluster::ClusterDocument;
-pub use inventory::{NAMESPACE_NAME_LABEL, Workload};
+pub use inventory::{Incarnation, NAMESPACE_NAME_LABEL, Workload};
 pub use print::print_policy;
 pub use reader::suggest;
 pub use services::{Export, Service};

@@ -150,7 +150,7 @@ impl Fleet<'_> {
     }
 
     fn workload(&mut self, folder: &Folder, home: Uid, workload: &Workload) {
-        let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready, host } =
+        let Workload { namespace, name, labels, service_account, addresses, named_ports, ready, host, .. } =
             workload.clone();
         let uid = uid_of(&["workload", folder.name.as_str(), namespace.as_str(), name.as_str()]);
         let endpoint = Endpoint {

@@ -1,6 +1,7 @@
 //! The composition root: builds the roles' parts, runs them, and answers for them.
 mod answers;
 mod http;
+mod in_kubernetes;
 mod own_node;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -11,16 +12,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     control,
     credentials::RoleCredentials,
-    inventory,
+    inventory::{self, InventoryWatch},
+    kubernetes::{Joiner, Leading, PolicyWatch, Released, keep_telling},
     lock::DirectoryLock,
     node::{Node, NodeSetup},
     problems::Problems,
-    relay::{Relay, RelaySetup},
+    relay::{Relay, RelaySetup, enrollment::Review},
     role::Role,
     state_directory::{Enrollment, StateDirectory, Upstream},
     tasks::Tasks,
 };
-use answers::Answers;
+use answers::{Answers, Started};
+pub use in_kubernetes::KubernetesSettings;
 
 /// What an agent is told at its start.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How often the inventory is read again.
     pub rescan: Duration,
+    /// In Kubernetes: where this agent is there. Then its roles must be said, and the inventory is the API server's.
+    pub kubernetes: Option<KubernetesSettings>,
 }
 
 /// Why an agent cannot start.
@@ -75,27 +80,43 @@ pub struct App {
     answers: Arc<Answers>,
     tasks: Tasks,
     http: Option<SocketAddr>,
+    released: Option<Released>,
     _lock: DirectoryLock,
 }
 
 impl App {
-    /// Starts everything.
+    /// Starts everything. In Kubernetes a node waits for its relay, and a relay for its turn to lead, however long that takes.
     ///
     /// # Errors
     /// See [`StartError`]. What was in force in the kernel stays so.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let state = StateDirectory::new(&settings.state).map_err(anyhow::Error::from)?;
         let lock = state.lock().map_err(anyhow::Error::from)?;
-        let joined = state.enrollment().map_err(anyhow::Error::from)?;
-        let enrollment = joined.ok_or_else(|| StartError::NotJoined { state: settings.state.clone() })?;
-        let roles = roles(&settings, &enrollment)?;
         let mut tasks = Tasks::default();
         let problems = Problems::default();
-        let path = settings.inventory.clone().unwrap_or_else(|| state.inventory());
-        if settings.inventory.is_none() {
-            crate::disk::private_directory(&path).map_err(anyhow::Error::from)?;
-        }
-        let inventory = inventory::watch(&path, settings.rescan);
+        let stands_by = settings.kubernetes.is_some() && settings.roles == [Role::Relay];
+        let begin = match &settings.kubernetes {
+            Some(kubernetes) => Begin::Kubernetes(kubernetes),
+            None => Begin::Directory(joined(&settings, &state)?),
+        };
+        let answers = Arc::new(Answers::new(stands_by, problems.clone(), settings.node_addresses.clone()));
+        let server = control::serve(&state.socket(), answers.clone()).map_err(anyhow::Error::from)?;
+        tasks.spawn("the local socket", server);
+        let http = match settings.http_listen {
+            Some(address) => Some(http::start(address, answers.clone(), &mut tasks)?),
+            None => None,
+        };
+        let source = match begin {
+            Begin::Kubernetes(kubernetes) => {
+                in_kubernetes::source(kubernetes, &settings.roles, &state, &problems).await?
+            }
+            Begin::Directory(enrollment) => {
+                let inventory = directory(&settings, &state)?;
+                Source { enrollment, inventory, review: None, leading: None, joiner: None }
+            }
+        };
+        let Source { enrollment, inventory, review, leading, joiner } = source;
+        let roles = roles(&settings, &enrollment)?;
 
         let relay = match (&enrollment.upstream, roles.contains(&Role::Relay)) {
             (Upstream::Hub(hub), true) => {
@@ -107,24 +128,27 @@ impl App {
                     heartbeat: settings.heartbeat,
                     certificate_lifetime: settings.certificate_lifetime,
                     renewal_grace: settings.renewal_grace,
+                    review,
                 };
                 Some(Relay::start(setup, &state, credentials, inventory.clone(), &problems, &mut tasks)?)
             }
             _ => None,
         };
+        let released = leading.zip(relay.as_ref()).map(|((leading, policies), relay)| {
+            tasks.spawn("what Kubernetes is told", keep_telling(leading.telling(relay, policies, &problems)));
+            leading.start(relay, &problems, &mut tasks)
+        });
         let node = if roles.contains(&Role::Node) {
             Some(start_node(&settings, &enrollment, &state, relay.as_ref(), inventory, &problems, &mut tasks).await?)
         } else {
             None
         };
-        let answers = Arc::new(Answers::new(enrollment, relay, node, problems, settings.node_addresses.clone()));
-        let server = control::serve(&state.socket(), answers.clone()).map_err(anyhow::Error::from)?;
-        tasks.spawn("the local socket", server);
-        let http = match settings.http_listen {
-            Some(address) => Some(http::start(address, answers.clone(), &mut tasks)?),
-            None => None,
-        };
-        Ok(Self { answers, tasks, http, _lock: lock })
+        if let (Some(joiner), Some(node)) = (joiner, &node) {
+            let known = joiner.keep_joined(enrollment.clone(), node.credentials().clone(), node.link());
+            tasks.spawn("being known to the relay", known);
+        }
+        answers.start(Started { enrollment, relay, node });
+        Ok(Self { answers, tasks, http, released, _lock: lock })
     }
 
     /// Where metrics and health are served.
@@ -145,10 +169,43 @@ impl App {
     /// If a part of it ended by itself.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            ended = self.tasks.ended() => Err(ended),
+            () = stop.cancelled() => {}
+            ended = self.tasks.ended() => return Err(ended),
         }
+        if let Some(released) = self.released {
+            drop(self.tasks);
+            released.release().await;
+        }
+        Ok(())
     }
+}
+
+/// Where the agent's enrolment comes from.
+enum Begin<'a> {
+    Directory(Enrollment),
+    Kubernetes(&'a KubernetesSettings),
+}
+
+/// What the roles are made of, beside settings.
+struct Source {
+    enrollment: Enrollment,
+    inventory: InventoryWatch,
+    review: Option<Arc<dyn Review>>,
+    leading: Option<(Leading, PolicyWatch)>,
+    joiner: Option<Joiner>,
+}
+
+fn joined(settings: &Settings, state: &StateDirectory) -> Result<Enrollment, StartError> {
+    let joined = state.enrollment().map_err(anyhow::Error::from)?;
+    joined.ok_or_else(|| StartError::NotJoined { state: settings.state.clone() })
+}
+
+fn directory(settings: &Settings, state: &StateDirectory) -> Result<InventoryWatch, StartError> {
+    let path = settings.inventory.clone().unwrap_or_else(|| state.inventory());
+    if settings.inventory.is_none() {
+        crate::disk::private_directory(&path).map_err(anyhow::Error::from)?;
+    }
+    Ok(inventory::watch(&path, settings.rescan))
 }
 
 fn roles(settings: &Settings, enrollment: &Enrollment) -> Result<Vec<Role>, StartError> {
@@ -176,7 +233,7 @@ async fn start_node(
     enrollment: &Enrollment,
     state: &StateDirectory,
     relay: Option<&Relay>,
-    inventory: inventory::InventoryWatch,
+    inventory: InventoryWatch,
     problems: &Problems,
     tasks: &mut Tasks,
 ) -> Result<Node, StartError> {
@@ -191,10 +248,11 @@ async fn start_node(
         addresses: settings.node_addresses.clone(),
         labels: settings.node_labels.clone(),
         pins: settings.pins.clone(),
-        cgroup: settings.cgroup.clone(),
+        cgroup: settings.cgroup.clone().or_else(|| settings.kubernetes.as_ref().and_then(KubernetesSettings::all_pods)),
         heartbeat: settings.heartbeat,
         rescan: settings.rescan,
         beside_relay: relay.is_some(),
+        inventory_knows: settings.kubernetes.is_some(),
     };
     Ok(Node::start(setup, state, credentials, inventory, problems, tasks).await?)
 }

@@ -5,6 +5,7 @@ mod cleanup;
 mod failure;
 mod file;
 mod join;
+mod kubernetes;
 mod run;
 mod status;
 mod terminal;
@@ -13,6 +14,7 @@ mod token;
 pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, RunArguments};
 pub use failure::{Exit, Failure};
 use file::Unparsed;
+pub use kubernetes::KubernetesArguments;
 
 /// Parses the process's arguments, does what they say and returns the exit code.
 #[must_use]

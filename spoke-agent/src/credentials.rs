@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use axle_proto::v1::EnrollResponse;
 use axle_transport::{
-    pki::{Authority, PkiError, Principal, PrivateKey},
+    pki::{Authority, PkiError, Principal, PrivateKey, sha256},
     tls::{Credentials, SharedCredentials},
 };
 use prost::Message;
@@ -128,6 +128,12 @@ impl RoleCredentials {
     #[must_use]
     pub fn shared(&self) -> SharedCredentials {
         self.shared.clone()
+    }
+
+    /// SHA-256 of the root certificate that they come from.
+    #[must_use]
+    pub fn root(&self) -> [u8; 32] {
+        self.shared.load().roots().first().map(|root| sha256(root)).unwrap_or_default()
     }
 
     /// What nodes' certificates are signed with, at a relay.

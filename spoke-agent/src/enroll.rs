@@ -18,10 +18,51 @@ use crate::{
 pub struct Joining<'a> {
     /// At the hub as a cluster's relay, or at a relay as a node.
     pub upstream: &'a Upstream,
-    /// The token.
-    pub token: &'a JoinToken,
+    /// By what right.
+    pub proof: Proof<'a>,
     /// The cluster's name at the hub, the node's name at a relay.
     pub name: &'a Name,
+}
+
+/// By what right somebody joins.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// A join token.
+    Token(&'a JoinToken),
+    /// At a relay in Kubernetes: the token of the node agent's service account.
+    ServiceAccount {
+        /// The token.
+        token: &'a str,
+        /// SHA-256 of the mesh's root certificate in DER.
+        root: [u8; 32],
+        /// Whose relay it must be.
+        cluster: Uid,
+    },
+}
+
+impl std::fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token(…)",
+            Self::ServiceAccount { .. } => "ServiceAccount(…)",
+        })
+    }
+}
+
+impl Proof<'_> {
+    fn root(&self) -> [u8; 32] {
+        match self {
+            Self::Token(token) => token.root,
+            Self::ServiceAccount { root, .. } => *root,
+        }
+    }
+
+    fn cluster(&self) -> Option<Uid> {
+        match self {
+            Self::Token(token) => token.cluster,
+            Self::ServiceAccount { cluster, .. } => Some(*cluster),
+        }
+    }
 }
 
 /// What came of it.
@@ -86,22 +127,10 @@ impl From<PkiError> for JoinError {
 /// # Errors
 /// [`JoinError`] says which step failed. The token may be used up afterwards.
 pub async fn join(joining: &Joining<'_>, path: &Path) -> Result<Joined, JoinError> {
-    let (address, expect) = match joining.upstream {
-        Upstream::Hub(address) => (address, Expect::Hub),
-        Upstream::Relay(address) => (address, joining.token.cluster.map_or(Expect::AnyRelay, Expect::Relay)),
-    };
     let is_relay = matches!(joining.upstream, Upstream::Hub(_));
     let keys = Keys::generate(is_relay)?;
-    let request = EnrollRequest {
-        token: joining.token.reveal(),
-        name: joining.name.to_string(),
-        csr: keys.own.csr()?.into(),
-        ca_csr: keys.authority.as_ref().map(|key| key.csr()).transpose()?.unwrap_or_default().into(),
-    };
-    let tls = ClientTls::joining(joining.token.root, expect)?;
-    let channel = connect(address, &tls).await.map_err(|error| connection_failure(address, &*error))?;
-    let answer = EnrollmentClient::new(channel).enroll(request).await.map_err(|status| refusal(address, &status))?;
-    let granted = answer.into_inner();
+    let granted = ask(joining, &keys).await?;
+    let (Upstream::Hub(address) | Upstream::Relay(address)) = joining.upstream;
     let wrong = |why: String| JoinError::WrongAnswer { address: address.clone(), why };
     let (cluster, cluster_name) = cluster(&granted).map_err(wrong)?;
     let credentials = RoleCredentials::keep(path, &keys, &granted)?;
@@ -110,6 +139,38 @@ pub async fn join(joining: &Joining<'_>, path: &Path) -> Result<Joined, JoinErro
         return Err(wrong(format!("a certificate for {}, wanted {wanted}", credentials.principal())));
     }
     Ok(Joined { cluster, cluster_name, credentials })
+}
+
+/// Joins anew, under the same name and with new keys, in the place of what `credentials` were.
+///
+/// # Errors
+/// As [`join`]; what was in use stays.
+pub async fn join_anew(joining: &Joining<'_>, credentials: &RoleCredentials) -> Result<(), JoinError> {
+    let keys = Keys::generate(credentials.authority().is_some())?;
+    let granted = ask(joining, &keys).await?;
+    Ok(credentials.renew(&keys, &granted)?)
+}
+
+async fn ask(joining: &Joining<'_>, keys: &Keys) -> Result<EnrollResponse, JoinError> {
+    let (address, expect) = match joining.upstream {
+        Upstream::Hub(address) => (address, Expect::Hub),
+        Upstream::Relay(address) => (address, joining.proof.cluster().map_or(Expect::AnyRelay, Expect::Relay)),
+    };
+    let (token, service_account_token) = match joining.proof {
+        Proof::Token(token) => (token.reveal(), String::new()),
+        Proof::ServiceAccount { token, .. } => (String::new(), token.to_owned()),
+    };
+    let request = EnrollRequest {
+        token,
+        name: joining.name.to_string(),
+        csr: keys.own.csr()?.into(),
+        ca_csr: keys.authority.as_ref().map(|key| key.csr()).transpose()?.unwrap_or_default().into(),
+        service_account_token,
+    };
+    let tls = ClientTls::joining(joining.proof.root(), expect)?;
+    let channel = connect(address, &tls).await.map_err(|error| connection_failure(address, &*error))?;
+    let answer = EnrollmentClient::new(channel).enroll(request).await.map_err(|status| refusal(address, &status))?;
+    Ok(answer.into_inner())
 }
 
 fn cluster(granted: &EnrollResponse) -> Result<(Uid, Name), String> {

@@ -13,7 +13,7 @@ use axle_core::{
     model::Name,
 };
 
-pub use objects::{ClusterObjects, Interfaces, NodeObjects, ThisNode};
+pub use objects::{ClusterObjects, Interfaces, Machine, NodeObjects, ThisNode};
 pub use watch::{InventoryWatch, watch};
 
 use directory::File;
@@ -29,6 +29,8 @@ pub struct Inventory {
     pub complete: bool,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
+    /// What this machine is, where the inventory says so.
+    pub machine: Option<Machine>,
 }
 
 impl Inventory {

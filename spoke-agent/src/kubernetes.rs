@@ -4,17 +4,36 @@
 //! stays, and the status says what is missing.
 pub mod attachment;
 mod client;
+mod cluster;
 pub mod cni;
 pub mod conditions;
 pub mod crd;
+mod joining;
+mod leading;
+mod lease;
+mod local;
+mod machine;
 pub mod mirrors;
+mod place;
+pub mod pod;
 pub mod policies;
 mod policy_feed;
 pub mod raw;
+mod review;
+mod secret;
 mod teller;
+mod trouble;
 mod watch;
 
 pub use client::{ApiServer, ConnectError};
+pub use cluster::cluster_inventory;
+pub use joining::Joiner;
+pub use leading::{Joins, Leading, Released, lead};
+pub use lease::{Lease, Times, Turn};
+pub use local::local_inventory;
+pub use place::{AUDIENCE, Here, RelayPlace};
 pub use policy_feed::{NetworkPolicies, PolicyWatch, follow_policies, with_policies};
+pub use review::Reviewer;
 pub use teller::{Telling, keep_telling};
-pub use watch::{Called, Held, Trouble, Watched, follow};
+pub use trouble::Trouble;
+pub use watch::{Called, Held, Watched, follow};

@@ -75,6 +75,8 @@ pub struct NodeSetup {
     pub rescan: Duration,
     /// Whether the relay role runs in the same process, and takes the inventory's other documents.
     pub beside_relay: bool,
+    /// Whether the inventory says what this machine is: until it does, what was known before stays.
+    pub inventory_knows: bool,
 }
 
 /// A running node.
@@ -170,6 +172,18 @@ impl Node {
         let (answer, answered) = oneshot::channel();
         self.enforcement.ask(Work::Bypass { seconds, answer });
         answered.await.map_err(|_| "the enforcement thread has ended".to_owned())?
+    }
+
+    /// How the session with the relay is.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<LinkState> {
+        self.link.clone()
+    }
+
+    /// What it proves itself with.
+    #[must_use]
+    pub fn credentials(&self) -> &RoleCredentials {
+        &self.credentials
     }
 
     /// What the kernel holds.

@@ -4,16 +4,19 @@ pub mod board;
 pub mod enrollment;
 pub mod host;
 mod hub;
+mod nodes;
 pub mod registry;
 pub mod tokens;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axle_core::{model::Name, session::Heartbeat};
-use axle_proto::v1::enrollment_server::EnrollmentServer;
+use axle_core::{
+    model::{Name, Uid},
+    session::Heartbeat,
+};
+use axle_proto::v1::{NodeStatus, enrollment_server::EnrollmentServer};
 use axle_transport::{
     acceptor::{Acceptor, Guard, Limits, bind},
-    pki::sha256,
     sync::{LinkSettings, LinkState, SessionCounters, SyncServer},
     tls::{ClientTls, Expect, ServerTls},
 };
@@ -37,9 +40,10 @@ use crate::{
     upstream::{Above, LinkParts, Sent, is_up, keep_connected, why_away},
 };
 use board::Board;
-use enrollment::NodeEnrollment;
+use enrollment::{NodeEnrollment, Review};
 use host::{RelayHost, Sessions};
 use hub::HubSession;
+pub use nodes::Nodes;
 use registry::Registry;
 use tokens::{TokenError, Tokens};
 
@@ -61,6 +65,8 @@ pub struct RelaySetup {
     pub certificate_lifetime: Duration,
     /// For how long a node's expired certificate may still ask for its renewal.
     pub renewal_grace: Duration,
+    /// Asked about tokens of service accounts; `None`: there are none here.
+    pub review: Option<Arc<dyn Review>>,
 }
 
 /// A running relay.
@@ -77,6 +83,7 @@ pub struct Relay {
     link: watch::Receiver<LinkState>,
     sent: Sent,
     resyncs: Arc<std::sync::atomic::AtomicU64>,
+    nodes: Nodes,
 }
 
 impl Relay {
@@ -92,7 +99,7 @@ impl Relay {
         problems: &Problems,
         tasks: &mut Tasks,
     ) -> anyhow::Result<Self> {
-        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime, renewal_grace } = setup;
+        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime, renewal_grace, review } = setup;
         let cluster = enrollment.cluster;
         let (log, damage) = MergedLog::open(&state.relay_log(), Ownership::Relay { cluster }, fresh_uid())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
@@ -125,6 +132,7 @@ impl Relay {
             cluster,
             cluster_name: enrollment.cluster_name.clone(),
             tokens: tokens.clone(),
+            review,
             registry: registry.clone(),
             guard: guard.clone(),
             lifetime: certificate_lifetime,
@@ -140,6 +148,8 @@ impl Relay {
         let above = Above { address: hub.clone(), expect: Expect::Hub };
         let (link_sender, link) = watch::channel(LinkState::Waiting { reason: String::new() });
         let sent = Sent::default();
+        let nodes =
+            Nodes { log: log.clone(), board: board.clone(), registry: registry.clone(), sessions: sessions.clone() };
         let mut session =
             HubSession::new(log.clone(), board.clone(), registry.clone(), sessions, sent.clone(), problems.clone());
         log.read(|log| session.unread(log));
@@ -164,7 +174,7 @@ impl Relay {
         let tls = ClientTls::mutual(credentials.shared(), Expect::Hub)?;
         tasks.spawn("flows to the hub", keep_reporting(flow_source, hub.clone(), tls));
         tasks.spawn("the cluster's inventory", follow_inventory(log.clone(), inventory, namespaces, problems.clone()));
-        Ok(Self { address, hub, log, board, tokens, registry, credentials, enrollment, link, sent, resyncs })
+        Ok(Self { address, hub, log, board, tokens, registry, credentials, enrollment, link, sent, resyncs, nodes })
     }
 
     /// A token with which `node` joins, and until when it is good, in milliseconds since 1970.
@@ -172,8 +182,7 @@ impl Relay {
     /// # Errors
     /// See [`TokenError`].
     pub fn create_token(&self, node: Name, lifetime: Duration) -> Result<(String, u64), TokenError> {
-        let shared = self.credentials.shared();
-        let root = shared.load().roots().first().map(|root| sha256(root)).unwrap_or_default();
+        let root = self.credentials.root();
         let now = clock::now_ms();
         let expires = now.saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX));
         let token = self.tokens.create(root, self.enrollment.cluster, node, now, expires)?;
@@ -184,6 +193,36 @@ impl Relay {
     #[must_use]
     pub fn knows(&self, credentials: &RoleCredentials) -> bool {
         self.registry.admits(credentials.shared().load().peer()).is_ok()
+    }
+
+    /// The cluster that it is the relay of.
+    #[must_use]
+    pub fn cluster(&self) -> Uid {
+        self.enrollment.cluster
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> Arc<SharedLog> {
+        self.log.clone()
+    }
+
+    /// What its nodes say of themselves.
+    #[must_use]
+    pub fn statuses(&self) -> watch::Receiver<Vec<NodeStatus>> {
+        self.board.watch()
+    }
+
+    /// Its cluster's nodes, for who knows which of them are gone.
+    #[must_use]
+    pub fn nodes(&self) -> Nodes {
+        self.nodes.clone()
+    }
+
+    /// What it proves itself with.
+    #[must_use]
+    pub fn credentials(&self) -> &RoleCredentials {
+        &self.credentials
     }
 
     /// Why there is no session with the hub, if there is none.

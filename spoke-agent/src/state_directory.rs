@@ -137,12 +137,18 @@ impl StateDirectory {
         self.root.join("node/interfaces")
     }
 
+    /// Who this agent is.
+    #[must_use]
+    pub fn enrolled(&self) -> PathBuf {
+        self.root.join("enrollment")
+    }
+
     /// Who this agent is; `None` before it has joined.
     ///
     /// # Errors
     /// If the file cannot be read or is not what `join` wrote.
     pub fn enrollment(&self) -> Result<Option<Enrollment>, StateError> {
-        let path = self.root.join("enrollment");
+        let path = self.enrolled();
         match disk::unseal(&path)? {
             Sealed::Missing => Ok(None),
             Sealed::SetAside(why) => Err(StateError::Damaged(format!("{why}; join again with a new token"))),
@@ -158,7 +164,7 @@ impl StateDirectory {
     /// As the system says, with the path.
     pub fn enroll(&self, enrollment: &Enrollment) -> Result<(), StateError> {
         let text = serde_json::to_vec(enrollment).map_err(std::io::Error::other)?;
-        Ok(disk::seal(&self.root.join("enrollment"), &text)?)
+        Ok(disk::seal(&self.enrolled(), &text)?)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     ports::{port_name, port_protocol},
     reader::{At, Faults, Map},
 };
-use crate::model::{Host, Labels, Name, NamedPort, Namespace, Protocol};
+use crate::model::{Host, Labels, Name, NamedPort, Namespace, Protocol, Uid};
 
 /// The label that names a namespace to selectors.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -23,8 +23,8 @@ pub struct Workload {
     pub labels: Labels,
     /// The account it runs as; may be empty.
     pub service_account: String,
-    /// The host's end of its network interface.
-    pub interface: String,
+    /// The host's end of its network interface; `None`: not known yet.
+    pub interface: Option<String>,
     /// Its addresses; at least one.
     pub addresses: Vec<IpAddr>,
     /// Ports that rules and services may name.
@@ -33,6 +33,17 @@ pub struct Workload {
     pub ready: bool,
     /// Its own name in the domain of a headless service, if it has one.
     pub host: Option<Host>,
+    /// Which of those that had its name it is, where somebody says so; else it is another one each time that it comes.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One of the workloads that have a name one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Its own for ever.
+    pub uid: Uid,
+    /// When it began, in milliseconds since 1970.
+    pub started_ms: u64,
 }
 
 pub(super) struct Metadata {
@@ -70,11 +81,12 @@ pub(super) fn workload(map: &Map<'_>, faults: &mut Faults) -> Option<Workload> {
         name: metadata.name?,
         labels: metadata.labels?,
         service_account: service_account?,
-        interface: interface?,
+        interface: Some(interface?),
         addresses: addresses?,
         named_ports: named_ports?,
         ready: ready?,
         host: host?,
+        incarnation: None,
     })
 }
 

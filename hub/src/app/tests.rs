@@ -118,7 +118,8 @@ async fn enroll(address: &str, token: &JoinToken, name: &str, key: &PrivateKey) 
 
 async fn enroll_with(channel: Channel, token: &str, name: &str, csr: Vec<u8>) -> Result<EnrollResponse, Status> {
     let ca_csr = PrivateKey::generate().unwrap().csr().unwrap().into();
-    let request = EnrollRequest { token: token.into(), name: name.into(), csr: csr.into(), ca_csr };
+    let request =
+        EnrollRequest { token: token.into(), name: name.into(), csr: csr.into(), ca_csr, ..EnrollRequest::default() };
     EnrollmentClient::new(channel).enroll(request).await.map(tonic::Response::into_inner)
 }
 

@@ -177,8 +177,15 @@ fn spoke_messages() -> Vec<(&'static str, v1::spoke_message::Message)> {
 
 fn enrollment() -> Vec<(&'static str, (Vec<u8>, Reread))> {
     let bytes = |byte: u8| Bytes::from(vec![byte; 5]);
-    let request =
-        v1::EnrollRequest { token: "axle1.x.y".into(), name: "berlin".into(), csr: bytes(1), ca_csr: bytes(2) };
+    let request = v1::EnrollRequest {
+        token: "axle1.x.y".into(),
+        name: "berlin".into(),
+        csr: bytes(1),
+        ca_csr: bytes(2),
+        service_account_token: String::new(),
+    };
+    let (token, ca_csr) = (String::new(), Bytes::new());
+    let node = v1::EnrollRequest { token, ca_csr, service_account_token: "eyJ.x.y".into(), ..request.clone() };
     let response = v1::EnrollResponse {
         chain: vec![bytes(3)],
         ca_chain: vec![bytes(4)],
@@ -188,6 +195,7 @@ fn enrollment() -> Vec<(&'static str, (Vec<u8>, Reread))> {
     };
     vec![
         ("enroll-request", message(request)),
+        ("enroll-request-service-account", message(node)),
         ("renew-request", message(v1::RenewRequest { csr: bytes(1), ca_csr: bytes(2) })),
         ("enroll-response", message(response)),
     ]

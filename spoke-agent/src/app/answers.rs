@@ -1,5 +1,5 @@
 //! What the running agent answers on its machine.
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::OnceLock, time::Duration};
 
 use axle_core::model::Name;
 
@@ -17,46 +17,69 @@ const LONGEST_BYPASS: u64 = 24 * 3600;
 /// The longest life of a token, in seconds.
 const LONGEST_TOKEN: u64 = 7 * 24 * 3600;
 
-/// See the module.
+/// See the module. Before the roles run it says what they wait for.
 pub(super) struct Answers {
-    enrollment: Enrollment,
-    pub(super) relay: Option<Relay>,
-    pub(super) node: Option<Node>,
+    started: OnceLock<Started>,
+    /// Whether it is well before its roles run: a relay that stands by is.
+    stands_by: bool,
     problems: Problems,
     addresses: Vec<IpAddr>,
 }
 
+/// What runs.
+pub(super) struct Started {
+    pub(super) enrollment: Enrollment,
+    pub(super) relay: Option<Relay>,
+    pub(super) node: Option<Node>,
+}
+
 impl Answers {
-    pub(super) fn new(
-        enrollment: Enrollment,
-        relay: Option<Relay>,
-        node: Option<Node>,
-        problems: Problems,
-        addresses: Vec<IpAddr>,
-    ) -> Self {
-        Self { enrollment, relay, node, problems, addresses }
+    pub(super) fn new(stands_by: bool, problems: Problems, addresses: Vec<IpAddr>) -> Self {
+        Self { started: OnceLock::new(), stands_by, problems, addresses }
+    }
+
+    /// The roles run.
+    pub(super) fn start(&self, started: Started) {
+        let _ = self.started.set(started);
+    }
+
+    fn relay(&self) -> Option<&Relay> {
+        self.started.get()?.relay.as_ref()
+    }
+
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.started.get()?.node.as_ref()
+    }
+
+    /// Ready: the kernel holds a complete state, where there is one to hold.
+    pub(super) fn is_ready(&self) -> bool {
+        match self.node() {
+            Some(node) => node.enforced().borrow().applied.is_some(),
+            None => self.stands_by || self.started.get().is_some(),
+        }
     }
 
     pub(super) fn status(&self) -> Status {
         let mut problems = self.problems.all();
-        if let Some(node) = &self.node {
+        if let Some(node) = self.node() {
             problems.extend(node.enforced().borrow().problems.clone());
         }
-        problems.extend(self.relay.as_ref().and_then(Relay::why_away));
-        problems.extend(self.node.as_ref().and_then(Node::why_away));
+        problems.extend(self.relay().and_then(Relay::why_away));
+        problems.extend(self.node().and_then(Node::why_away));
         problems.dedup();
+        let enrollment = self.started.get().map(|started| &started.enrollment);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            cluster: self.enrollment.cluster_name.to_string(),
-            node_name: self.enrollment.node.to_string(),
-            relay: self.relay.as_ref().map(Relay::status),
-            node: self.node.as_ref().map(Node::status),
+            cluster: enrollment.map(|known| known.cluster_name.to_string()).unwrap_or_default(),
+            node_name: enrollment.map(|known| known.node.to_string()).unwrap_or_default(),
+            relay: self.relay().map(Relay::status),
+            node: self.node().map(Node::status),
             problems,
         }
     }
 
     async fn bypass(&self, seconds: u64) -> Reply {
-        let Some(node) = &self.node else {
+        let Some(node) = self.node() else {
             return refused("this agent has no node role: there is nothing to bypass");
         };
         if seconds > LONGEST_BYPASS {
@@ -69,7 +92,7 @@ impl Answers {
     }
 
     fn create_token(&self, node: Name, ttl_seconds: u64) -> Reply {
-        let Some(relay) = &self.relay else {
+        let Some(relay) = self.relay() else {
             return refused("this agent is not its cluster's relay: ask for a token on the relay's machine");
         };
         if ttl_seconds == 0 || ttl_seconds > LONGEST_TOKEN {

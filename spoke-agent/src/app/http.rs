@@ -23,10 +23,10 @@ pub(super) fn start(address: SocketAddr, answers: Arc<Answers>, tasks: &mut Task
     Ok(address)
 }
 
-/// Ready: the kernel holds a complete state.
 async fn ready(State(answers): State<Arc<Answers>>) -> (StatusCode, &'static str) {
-    match answers.node.as_ref().map(|node| node.enforced().borrow().applied.is_some()) {
-        Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "no complete state is in force yet\n"),
-        Some(true) | None => (StatusCode::OK, "ok\n"),
+    if answers.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no complete state is in force yet\n")
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::{
     credentials::RoleCredentials,
-    enroll::{Joining, join},
+    enroll::{Joining, Proof, join},
     relay::Relay,
     state_directory::{Enrollment, StateDirectory, Upstream},
 };
@@ -37,7 +37,7 @@ pub(super) async fn enrolled(
     let (token, _) = relay.create_token(node.clone(), LIFETIME)?;
     let token = token.parse()?;
     let upstream = Upstream::Relay(address.clone());
-    let joined = join(&Joining { upstream: &upstream, token: &token, name: node }, &path).await;
+    let joined = join(&Joining { upstream: &upstream, proof: Proof::Token(&token), name: node }, &path).await;
     let joined = joined.with_context(|| format!("node {node} cannot join its own relay"))?;
     Ok((address, joined.credentials))
 }

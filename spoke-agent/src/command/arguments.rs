@@ -9,6 +9,7 @@ use std::{
 use axle_core::{duration, model::Name};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::KubernetesArguments;
 use crate::role::Role;
 
 /// Axle's agent: joins a machine to the mesh, keeps its policy in force in the kernel, and answers for it.
@@ -36,7 +37,7 @@ pub struct Arguments {
 pub enum Command {
     /// Runs the agent until it is told to stop.
     #[command(
-        after_help = "Examples:\n  axle-agent run\n  axle-agent run --inventory /etc/axle/inventory --node-address 192.0.2.7\n\n\
+        after_help = "Examples:\n  axle-agent run\n  axle-agent run --inventory /etc/axle/inventory --node-address 192.0.2.7\n  axle-agent run --kubernetes --roles node --node n1\n\n\
                       Stopping the agent leaves the last policy in force; `axle-agent cleanup` removes it."
     )]
     Run(Box<RunArguments>),
@@ -127,6 +128,9 @@ pub struct RunArguments {
     /// How log lines look. What is logged: `AXLE_LOG`, such as `info` or `axle_agent=debug`.
     #[arg(long, env = "AXLE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// In Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArguments,
 }
 
 /// `join`.

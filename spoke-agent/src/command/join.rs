@@ -4,7 +4,7 @@ use axle_transport::pki::JoinToken;
 
 use super::{Exit, Failure, JoinArguments, terminal};
 use crate::{
-    enroll::{JoinError, Joining, join as enroll},
+    enroll::{JoinError, Joining, Proof, join as enroll},
     state_directory::{Enrollment, StateDirectory, StateError, Upstream},
 };
 
@@ -31,7 +31,8 @@ pub(super) async fn join(arguments: JoinArguments) -> Result<(), Failure> {
             format!("to join anew, remove {} first, or use another --state-dir", arguments.state.state_dir.display()),
         ));
     }
-    let joined = enroll(&Joining { upstream: &upstream, token: &token, name }, &path).await.map_err(failure)?;
+    let joined =
+        enroll(&Joining { upstream: &upstream, proof: Proof::Token(&token), name }, &path).await.map_err(failure)?;
     let said = format!(
         "Joined: node {node} of cluster {} ({}). Start it: axle-agent run",
         joined.cluster_name, joined.cluster

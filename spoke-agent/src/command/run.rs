@@ -20,7 +20,10 @@ pub(super) async fn run(arguments: RunArguments) -> Result<(), Failure> {
     log(arguments.log_format)?;
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
-    let app = App::start(settings(arguments)).await.map_err(failure)?;
+    let app = tokio::select! {
+        app = App::start(settings(arguments)?) => app.map_err(failure)?,
+        () = stop.cancelled() => return Ok(()),
+    };
     if let Some(address) = app.http() {
         tracing::info!(%address, "metrics and health");
     }
@@ -29,7 +32,7 @@ pub(super) async fn run(arguments: RunArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn settings(arguments: RunArguments) -> Settings {
+fn settings(arguments: RunArguments) -> Result<Settings, Failure> {
     let RunArguments {
         state,
         inventory,
@@ -45,8 +48,9 @@ fn settings(arguments: RunArguments) -> Settings {
         renewal_grace,
         rescan,
         log_format: _,
+        kubernetes,
     } = arguments;
-    Settings {
+    Ok(Settings {
         state: state.state_dir,
         inventory,
         roles,
@@ -63,12 +67,14 @@ fn settings(arguments: RunArguments) -> Settings {
         },
         heartbeat,
         rescan,
-    }
+        kubernetes: kubernetes.settings(rescan)?,
+    })
 }
 
 fn log(format: LogFormat) -> Result<(), Failure> {
     let filter = match std::env::var("AXLE_LOG") {
-        Err(_) => EnvFilter::new("info"),
+        // What goes wrong with the API server is said once, by who asked.
+        Err(_) => EnvFilter::new("info,kube_client=off"),
         Ok(text) => text.parse().map_err(|error| {
             Failure::new(Exit::Usage, format!("AXLE_LOG: {text:?} is not a filter: {error}"), "such as info")
         })?,

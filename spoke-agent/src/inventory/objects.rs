@@ -7,7 +7,7 @@ use std::{
 
 use axle_core::{
     log::Contents,
-    manifest::{Document, Export, NAMESPACE_NAME_LABEL, Service, Workload},
+    manifest::{Document, Export, Incarnation, NAMESPACE_NAME_LABEL, Service, Workload},
     model::{self, Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid},
 };
 use axle_proto::convert;
@@ -23,6 +23,13 @@ pub type Interfaces = BTreeMap<Uid, String>;
 pub struct ThisNode {
     /// Its name.
     pub name: Name,
+    /// What else is known of it; `None`: nothing yet, so what was known before stays.
+    pub machine: Option<Machine>,
+}
+
+/// What a machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machine {
     /// Its labels.
     pub labels: Labels,
     /// Its own addresses.
@@ -120,8 +127,10 @@ impl NodeObjects {
         fresh: &mut dyn FnMut() -> Uid,
     ) -> Self {
         let mut filing = Filing::new(log, now_ms, fresh);
-        let ThisNode { name, labels, addresses } = node.clone();
-        filing.file_by_name(Resource::Node(Node { name, labels, addresses }));
+        let complete = inventory.complete && node.machine.is_some();
+        if let Some(Machine { labels, addresses }) = node.machine.clone() {
+            filing.file_by_name(Resource::Node(Node { name: node.name.clone(), labels, addresses }));
+        }
         let mine = |object: &Object| match &*object.resource {
             Resource::Endpoint(endpoint) if endpoint.node == node.name => {
                 Some(((endpoint.namespace.clone(), endpoint.name.clone()), (object.uid, endpoint.started_ms)))
@@ -129,20 +138,22 @@ impl NodeObjects {
             _ => None,
         };
         let held: BTreeMap<_, _> = filing.contents.list_in(Kind::Endpoint, filing.scope).filter_map(mine).collect();
-        let mut interfaces = Interfaces::new();
+        let (mut interfaces, mut all_placed) = (Interfaces::new(), true);
         for document in &inventory.documents {
             let Document::Workload(workload) = document else { continue };
-            let known = held.get(&(workload.namespace.clone(), workload.name.clone())).copied();
-            let (uid, started_ms) = known.unwrap_or_else(|| ((filing.fresh)(), filing.now_ms));
-            interfaces.insert(uid, workload.interface.clone());
+            let said = workload.incarnation.map(|Incarnation { uid, started_ms }| (uid, started_ms));
+            let known = || held.get(&(workload.namespace.clone(), workload.name.clone())).copied();
+            let (uid, started_ms) = said.or_else(known).unwrap_or_else(|| ((filing.fresh)(), filing.now_ms));
+            all_placed &= workload.interface.is_some();
+            interfaces.extend(workload.interface.clone().map(|interface| (uid, interface)));
             filing.file(Resource::Endpoint(endpoint(workload, &node.name, started_ms)), uid);
         }
-        Self { batch: filing.batch(inventory.complete), interfaces, complete: inventory.complete }
+        Self { batch: filing.batch(complete), interfaces, complete: complete && all_placed }
     }
 }
 
 fn endpoint(workload: &Workload, node: &Name, started_ms: u64) -> Endpoint {
-    let Workload { namespace, name, labels, service_account, interface: _, addresses, named_ports, ready, host } =
+    let Workload { namespace, name, labels, service_account, addresses, named_ports, ready, host, .. } =
         workload.clone();
     let (node, host) = (node.clone(), host.map(Box::new));
     Endpoint { namespace, name, node, service_account, labels, addresses, named_ports, started_ms, ready, host }

@@ -1,10 +1,10 @@
 //! The way to the API server.
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use kube::{
     Client, Config,
     client::ClientBuilder,
-    config::{InClusterError, KubeConfigOptions, KubeconfigError},
+    config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tower::limit::RateLimitLayer;
 
@@ -32,10 +32,10 @@ impl std::fmt::Debug for ApiServer {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// This is no pod.
-    #[error("this is no pod of a cluster, and KUBECONFIG names no file: {0}")]
+    #[error("this is no pod of a cluster, and no kubeconfig is named: {0}")]
     NoPod(#[from] InClusterError),
     /// The file is wrong.
-    #[error("the file that KUBECONFIG names does not do: {0}")]
+    #[error("the kubeconfig does not do: {0}")]
     File(#[from] KubeconfigError),
     /// What they say does not do.
     #[error("the API server's settings do not do: {0}")]
@@ -43,15 +43,17 @@ pub enum ConnectError {
 }
 
 impl ApiServer {
-    /// From the file that `KUBECONFIG` names, or as a pod knows it. Nothing is sent yet. Needs a tokio runtime.
+    /// As this file says, or as a pod knows it. Nothing is sent yet. Needs a tokio runtime.
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn find() -> Result<Self, ConnectError> {
-        let named = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
-        let config = match named {
-            true => Config::from_kubeconfig(&KubeConfigOptions::default()).await?,
-            false => Config::incluster()?,
+    pub async fn find(kubeconfig: Option<&Path>) -> Result<Self, ConnectError> {
+        let config = match kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path)?;
+                Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+            }
+            None => Config::incluster()?,
         };
         Self::at(config)
     }

@@ -9,7 +9,8 @@ use super::{
     crd::MeshNetworkPolicy,
     policies::Policies,
     raw::{ClusterNetworkPolicy, Kinded, NetworkPolicy, Raw},
-    watch::{Trouble, Watched, follow},
+    trouble::Trouble,
+    watch::{Watched, follow},
 };
 use crate::inventory::{Inventory, InventoryWatch};
 

@@ -29,7 +29,8 @@ use super::{
     policies::{Fault, LogName, Reading, Source},
     policy_feed::PolicyWatch,
     raw::{ClusterNetworkPolicy, Kinded, Raw},
-    watch::{Called, Held as Objects, Trouble, Watched, follow},
+    trouble::Trouble,
+    watch::{Called, Held as Objects, Watched, follow},
 };
 use crate::{problems::Problems, shared_log::SharedLog};
 

@@ -19,14 +19,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::trouble::{Trouble, resource};
+
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A watch that lasted less than this did no good.
 const SHORT: Duration = Duration::from_secs(1);
-/// What becomes of what is known.
-const STAYS: &str = "what it said before stays";
 
 /// Namespace (empty where the kind has none) and name.
 pub type Called = (String, String);
@@ -40,27 +40,6 @@ pub struct Held<K> {
     pub complete: bool,
     /// Why it may be old by now.
     pub trouble: Option<Trouble>,
-}
-
-/// Why a kind cannot be followed at present.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// A permission is missing. The sentence names verb and resource.
-    Forbidden(String),
-    /// The server does not know the kind.
-    Unknown(String),
-    /// The server does not answer, or answers something else.
-    Away(String),
-}
-
-impl Trouble {
-    /// In a sentence.
-    #[must_use]
-    pub fn sentence(&self) -> &str {
-        match self {
-            Self::Forbidden(text) | Self::Unknown(text) | Self::Away(text) => text,
-        }
-    }
 }
 
 /// A kind that is followed; it tells of every change, and of many at once where they come fast.
@@ -215,51 +194,16 @@ impl<K: Resource<DynamicType = ()>> Store<K> {
     }
 
     fn fail(&self, verb: &str, error: &kube::Error) {
-        let trouble = trouble::<K>(verb, error);
+        let trouble = Trouble::of::<K>(verb, error);
         self.sender.send_if_modified(|held| {
             if held.trouble.as_ref() == Some(&trouble) {
                 return false;
             }
-            tracing::warn!(problem = %trouble.sentence(), "kubernetes");
+            tracing::warn!(problem = %trouble, "what the API server said before stays");
             held.trouble = Some(trouble);
             true
         });
     }
-}
-
-/// As rules of RBAC and people call it, such as `endpointslices.discovery.k8s.io`.
-fn resource<K: Resource<DynamicType = ()>>() -> String {
-    match &*K::group(&()) {
-        "" => K::plural(&()).into_owned(),
-        group => format!("{}.{group}", K::plural(&())),
-    }
-}
-
-fn trouble<K: Resource<DynamicType = ()>>(verb: &str, error: &kube::Error) -> Trouble {
-    let resource = resource::<K>();
-    let kube::Error::Api(status) = error else {
-        let why = innermost(error);
-        return Trouble::Away(format!(
-            "the API server does not let itself be asked to {verb} {resource}: {why}; {STAYS}"
-        ));
-    };
-    let (group, plural, said) = (K::group(&()), K::plural(&()), &status.message);
-    match status.code {
-        401 | 403 => Trouble::Forbidden(format!(
-            "the API server does not let this agent {verb} {resource} ({said}); {STAYS}; give its service account a role with \
-             apiGroups [\"{group}\"], resources [{plural}], verbs [get, list, watch]"
-        )),
-        404 => Trouble::Unknown(format!("the API server does not know {resource}: its definition is not installed")),
-        code => Trouble::Away(format!("the API server answers {code} to {verb} {resource}: {said}; {STAYS}")),
-    }
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock,
     disk::{self, Sealed},
-    inventory::{Interfaces, Inventory, InventoryWatch, NodeObjects, ThisNode},
+    inventory::{Interfaces, Inventory, InventoryWatch, Machine, NodeObjects, ThisNode},
     merged_log::Feed,
     problems::Problems,
     shared_log::{SharedLog, Unread, fresh_uid},
@@ -69,8 +69,7 @@ impl LocalInventory {
     }
 
     fn take(&mut self, inventory: &Inventory) {
-        let addresses = if self.setup.addresses.is_empty() { own_addresses() } else { self.setup.addresses.clone() };
-        let node = ThisNode { name: self.setup.enrollment.node.clone(), labels: self.setup.labels.clone(), addresses };
+        let node = ThisNode { name: self.setup.enrollment.node.clone(), machine: self.machine(inventory) };
         // Nobody else writes what this takes, so it stays as it is between the two steps.
         let objects = self.log.read(|log| NodeObjects::of(inventory, log, &node, clock::now_ms(), &mut fresh_uid));
         self.place(objects.interfaces, objects.complete);
@@ -83,6 +82,20 @@ impl LocalInventory {
         }
         wrong.extend(self.log.trouble());
         self.problems.set("node inventory", wrong);
+    }
+
+    /// What is set counts, then what the inventory says, and what the system says.
+    fn machine(&self, inventory: &Inventory) -> Option<Machine> {
+        let said = if self.setup.inventory_knows { inventory.machine.clone()? } else { Machine::default() };
+        let mut addresses = self.setup.addresses.clone();
+        if addresses.is_empty() {
+            addresses = own_addresses();
+            addresses.extend(said.addresses);
+            addresses.sort_unstable();
+            addresses.dedup();
+        }
+        let labels = said.labels.into_iter().chain(self.setup.labels.clone()).collect();
+        Some(Machine { labels, addresses })
     }
 
     /// Known before the log names the workloads, so that they are attached at once.

@@ -19,6 +19,25 @@ use crate::{clock, credentials::RoleCredentials};
 const REFUSED: &str =
     "the token is unknown, used, expired or for another name; ask for a new one: axle-agent token create";
 
+/// The same for every reason here too; the reason is in the relay's log.
+const UNPROVEN: &str = "the service account's token does not prove that this is that node; the relay's log says why";
+
+/// Knows which node the token of a service account is from.
+#[tonic::async_trait]
+pub trait Review: std::fmt::Debug + Send + Sync + 'static {
+    /// The node, if the token is its agent's.
+    async fn node_of(&self, token: &str) -> Result<Name, Unproven>;
+}
+
+/// Why a token proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unproven {
+    /// It is not what is wanted, for this reason.
+    Refused(String),
+    /// Nobody can be asked now, for this reason.
+    Unknown(String),
+}
+
 /// The enrolment service of a relay.
 #[derive(Debug)]
 pub struct NodeEnrollment {
@@ -30,6 +49,8 @@ pub struct NodeEnrollment {
     pub cluster_name: Name,
     /// Given out and not yet used.
     pub tokens: Arc<Tokens>,
+    /// Asked about tokens of service accounts; `None`: there are none here.
+    pub review: Option<Arc<dyn Review>>,
     /// Who is let in.
     pub registry: Arc<Registry>,
     /// Hears of renewals, so that connections outlive the certificates they began with.
@@ -39,6 +60,20 @@ pub struct NodeEnrollment {
 }
 
 impl NodeEnrollment {
+    async fn prove(&self, node: &Name, token: &str) -> Result<(), Status> {
+        let refused = |why: &str| {
+            tracing::warn!(node.name = %node, reason = %why, "a node was refused");
+            Status::unauthenticated(UNPROVEN)
+        };
+        let review = self.review.as_ref().ok_or_else(|| refused("this relay is not in Kubernetes"))?;
+        match review.node_of(token).await {
+            Ok(proven) if proven == *node => Ok(()),
+            Ok(proven) => Err(refused(&format!("the token is of node {proven}"))),
+            Err(Unproven::Refused(why)) => Err(refused(&why)),
+            Err(Unproven::Unknown(why)) => Err(Status::unavailable(why)),
+        }
+    }
+
     fn issue(&self, node: Name, csr: &[u8]) -> Result<(EnrollResponse, SystemTime), Status> {
         let key = PublicKey::from_csr(csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let authority = self.credentials.authority().ok_or_else(|| Status::internal("this relay has no authority"))?;
@@ -67,11 +102,15 @@ impl Enrollment for NodeEnrollment {
             tracing::warn!(node.name = %request.name, reason = %why, "a node was refused");
             Status::unauthenticated(REFUSED)
         };
-        let token: JoinToken = request.token.parse().map_err(|_| refused("it is not a token"))?;
         let node = Name::new(request.name.clone()).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // What can be wrong with the rest is found before the token is used up.
         let key = PublicKey::from_csr(&request.csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        self.tokens.redeem(&token, &node, clock::now_ms()).map_err(|why| refused(&why))?;
+        if request.service_account_token.is_empty() {
+            let token: JoinToken = request.token.parse().map_err(|_| refused("it is not a token"))?;
+            self.tokens.redeem(&token, &node, clock::now_ms()).map_err(|why| refused(&why))?;
+        } else {
+            self.prove(&node, &request.service_account_token).await?;
+        }
         let (granted, _) = self.issue(node.clone(), &request.csr)?;
         self.registry.enter(node, key.fingerprint()).map_err(|error| Status::internal(error.to_string()))?;
         tracing::info!(node.name = %request.name, "a node joined");

@@ -48,6 +48,12 @@ impl Registry {
         })
     }
 
+    /// Who is let in.
+    #[must_use]
+    pub fn names(&self) -> Vec<Name> {
+        self.keys.lock().keys().cloned().collect()
+    }
+
     /// The node is let in no more.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Whole agents with a whole hub in one process, each test in a network namespace and with a BPF file system of its own.
 //! They need root.
+#[expect(clippy::unwrap_used, reason = "helpers that fail the test")]
+mod kubernetes;
 #[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers that fail the test")]
 mod stage;
 

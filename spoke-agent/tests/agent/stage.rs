@@ -10,7 +10,7 @@ use std::{
 use axle_agent::{
     app::{App, Settings},
     control::{Reply, Request, ask},
-    enroll::{Joining, join},
+    enroll::{Joining, Proof, join},
     state_directory::{Enrollment, StateDirectory, Upstream},
 };
 use axle_core::{
@@ -68,7 +68,7 @@ pub(crate) fn on_stage(scene: impl AsyncFnOnce(&mut Stage)) {
     runtime.shutdown_background();
 }
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let done = std::process::Command::new("ip").args(arguments.split(' ')).status();
     assert!(done.is_ok_and(|status| status.success()), "ip {arguments}");
 }
@@ -126,8 +126,20 @@ impl Stage {
         fs::write(directory.join(file), text).unwrap();
     }
 
+    /// Where the hub is.
+    pub(crate) fn hub_address(&self) -> String {
+        self.address.clone().unwrap()
+    }
+
     /// Adds the cluster and joins this node as its relay.
     pub(crate) async fn join_hub(&self, node: &str) {
+        let token = self.token().await;
+        let upstream = Upstream::Hub(self.hub_address());
+        self.join(node, upstream, &token, &self.cluster(), StateDirectory::relay_certificates).await;
+    }
+
+    /// Adds the cluster; the token with which it joins.
+    pub(crate) async fn token(&self) -> JoinToken {
         let cluster = Cluster {
             name: self.cluster(),
             region: String::new(),
@@ -142,9 +154,7 @@ impl Stage {
             let found = parts.replica.read().cluster(&self.cluster()).map(|(uid, _)| uid);
             (parts.enroller.clone(), found.unwrap())
         };
-        let (token, _) = enroller.create_token(uid, LIFETIME, "user:test").await.unwrap();
-        let upstream = Upstream::Hub(self.address.clone().unwrap());
-        self.join(node, upstream, &token, &self.cluster(), StateDirectory::relay_certificates).await;
+        enroller.create_token(uid, LIFETIME, "user:test").await.unwrap().0
     }
 
     pub(crate) async fn join_relay(&self, node: &str, relay: &App) {
@@ -166,30 +176,43 @@ impl Stage {
         path: fn(&StateDirectory) -> PathBuf,
     ) {
         let state = StateDirectory::new(&self.state(node)).unwrap();
-        let joined = join(&Joining { upstream: &upstream, token, name }, &path(&state)).await.unwrap();
+        let joined =
+            join(&Joining { upstream: &upstream, proof: Proof::Token(token), name }, &path(&state)).await.unwrap();
         let node = Name::new(node).unwrap();
         let enrollment = Enrollment { cluster: joined.cluster, cluster_name: joined.cluster_name, node, upstream };
         state.enroll(&enrollment).unwrap();
     }
 
     pub(crate) async fn run(&self, node: &str) -> App {
-        let settings = Settings {
+        let app = self.start(self.settings(node)).await;
+        if let Some(relay) = app.status().relay {
+            *self.relay.borrow_mut() = Some(relay.listen.parse().unwrap());
+        }
+        app
+    }
+
+    pub(crate) fn settings(&self, node: &str) -> Settings {
+        Settings {
             state: self.state(node),
             inventory: None,
             roles: vec![],
             relay_listen: self.relay.borrow().unwrap_or_else(|| "127.0.0.1:0".parse().unwrap()),
             certificate_lifetime: LIFETIME,
             renewal_grace: LIFETIME,
-            node_addresses: vec![format!("192.0.2.{}", &node[1..]).parse().unwrap()],
+            node_addresses: vec![format!("192.0.2.{}", &node[1..2]).parse().unwrap()],
             node_labels: Labels::new(),
             pins: self.bpf.path().join(node),
             cgroup: None,
             http_listen: None,
             heartbeat: Duration::from_secs(1),
             rescan: Duration::from_secs(30),
-        };
+            kubernetes: None,
+        }
+    }
+
+    pub(crate) async fn start(&self, settings: Settings) -> App {
         let deadline = Instant::now() + PATIENCE;
-        let app = loop {
+        loop {
             // Whoever was dropped just now is not quite gone yet.
             match App::start(settings.clone()).await {
                 Err(error) if format!("{error:?}").contains("in use") && Instant::now() < deadline => {
@@ -197,11 +220,7 @@ impl Stage {
                 }
                 started => break started.unwrap(),
             }
-        };
-        if let Some(relay) = app.status().relay {
-            *self.relay.borrow_mut() = Some(relay.listen.parse().unwrap());
         }
-        app
     }
 
     /// Waits until it is so.

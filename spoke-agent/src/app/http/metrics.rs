@@ -14,7 +14,7 @@ pub(super) fn render(answers: &Answers) -> String {
     if let Some(relay) = &status.relay {
         render_relay(&mut page, relay);
     }
-    if let (Some(status), Some(node)) = (&status.node, &answers.node) {
+    if let (Some(status), Some(node)) = (&status.node, answers.node()) {
         render_node(&mut page, status, &node.enforced().borrow());
     }
     page.0

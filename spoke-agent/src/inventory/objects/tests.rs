@@ -23,7 +23,8 @@ fn fresh() -> impl FnMut() -> Uid {
 }
 
 fn this_node() -> ThisNode {
-    ThisNode { name: Name::new("n1").unwrap(), labels: Labels::new(), addresses: vec![IpAddr::from([192, 0, 2, 1])] }
+    let machine = Machine { labels: Labels::new(), addresses: vec![IpAddr::from([192, 0, 2, 1])] };
+    ThisNode { name: Name::new("n1").unwrap(), machine: Some(machine) }
 }
 
 fn node_log(directory: &Path) -> MergedLog {
@@ -77,6 +78,35 @@ fn a_uid_lives_as_long_as_its_workload_and_never_again() {
     let again = endpoints(&log);
     assert_eq!(again[0], first[0]);
     assert!(again[1].1 != first[1].1 && again[1].2 == 9, "{again:?}");
+}
+
+#[test]
+fn who_says_which_incarnation_it_is_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = node_log(directory.path());
+    let pod = |uid, interface: Option<&str>| {
+        let mut inventory = inventory(&workload("a", "10.0.0.1"));
+        let Document::Workload(workload) = &mut inventory.documents[0] else { panic!("{inventory:?}") };
+        workload.incarnation = Some(Incarnation { uid: Uid([uid; 16]), started_ms: u64::from(uid) });
+        workload.interface = interface.map(Into::into);
+        inventory
+    };
+    let mut take = |inventory: &Inventory, node: &ThisNode| {
+        let objects = NodeObjects::of(inventory, &log, node, 5, &mut fresh());
+        let _ = log.take(&Feed::Local, objects.batch.clone(), None, None);
+        let held = log.contents().list(Kind::Node).next().map(|node| node.uid);
+        (objects, endpoints(&log), held)
+    };
+    let (objects, held, node) = take(&pod(50, None), &this_node());
+    assert_eq!(held, [("a".to_owned(), Uid([50; 16]), 50)]);
+    assert!(objects.interfaces.is_empty() && !objects.complete, "somebody's hook may be its");
+    // Another of the same name, at the same address; and for a while nobody knows what the machine is.
+    let unknown = ThisNode { machine: None, ..this_node() };
+    let (objects, held, still) = take(&pod(51, Some("veth-a")), &unknown);
+    assert_eq!((held.len(), node, objects.complete), (2, still, false), "nothing is taken away meanwhile");
+    let (objects, held, _) = take(&pod(51, Some("veth-a")), &this_node());
+    assert_eq!(held, [("a".to_owned(), Uid([51; 16]), 51)]);
+    assert_eq!((objects.interfaces[&Uid([51; 16])].as_str(), objects.complete), ("veth-a", true));
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! What each replica of a relay must have to lead: its enrolment, its credentials and the keys of its nodes. They are files,
+//! as everywhere, and a Secret has copies: read before a replica leads, written whenever one of them changes.
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::{place::RELAY, trouble::Trouble};
+use crate::{
+    disk::{self, Sealed},
+    problems::Problems,
+    state_directory::StateDirectory,
+};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Shared {
+    api: Api<Secret>,
+    files: [(&'static str, PathBuf); 3],
+}
+
+/// The entries of the Secret.
+type Entries = BTreeMap<String, ByteString>;
+
+/// Why the Secret or its files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SharedError {
+    /// The API server.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, namespace: &str, state: &StateDirectory) -> Self {
+        let files =
+            [("enrollment", state.enrolled()), ("credentials", state.relay_certificates()), ("nodes", state.nodes())];
+        Self { api: Api::namespaced(client, namespace), files }
+    }
+
+    /// Puts into the files what the Secret has. If it has nothing, what the files have goes into it; it is there afterwards.
+    pub(super) async fn open(&self) -> Result<(), SharedError> {
+        let found = self.api.get_opt(RELAY).await.map_err(|error| Trouble::of::<Secret>("get", &error))?;
+        match found.map(|secret| secret.data.unwrap_or_default()) {
+            Some(entries) if entries.contains_key("credentials") => {
+                for (name, path) in &self.files {
+                    if let Some(parent) = path.parent() {
+                        disk::private_directory(parent)?;
+                    }
+                    match entries.get(*name) {
+                        Some(ByteString(content)) => disk::seal(path, content)?,
+                        None => drop(std::fs::remove_file(path)),
+                    }
+                }
+                return Ok(());
+            }
+            Some(_) => {}
+            None => {
+                let metadata = ObjectMeta { name: Some(RELAY.into()), ..ObjectMeta::default() };
+                let empty = Secret { metadata, ..Secret::default() };
+                let made = self.api.create(&PostParams::default(), &empty).await;
+                made.map_err(|error| Trouble::of::<Secret>("create", &error))?;
+            }
+        }
+        self.copy().await
+    }
+
+    /// What the files have goes into the Secret.
+    pub(super) async fn copy(&self) -> Result<(), SharedError> {
+        self.store(&self.read()?).await
+    }
+
+    fn read(&self) -> Result<Entries, SharedError> {
+        let mut entries = Entries::new();
+        for (name, path) in &self.files {
+            if let Sealed::Whole(content) = disk::unseal(path)? {
+                entries.insert((*name).to_owned(), ByteString(content));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn store(&self, entries: &Entries) -> Result<(), SharedError> {
+        let patch = Patch::Merge(json!({ "data": entries }));
+        let stored = self.api.patch(RELAY, &PatchParams::default(), &patch).await;
+        stored.map_err(|error| Trouble::of::<Secret>("patch", &error))?;
+        Ok(())
+    }
+
+    /// Copies the files into the Secret whenever they change, for ever.
+    pub(super) async fn keep(self, problems: Problems) {
+        let mut stored = Entries::new();
+        loop {
+            let done = match self.read() {
+                Ok(entries) if entries == stored => Ok(()),
+                Ok(entries) => self.store(&entries).await.map(|()| stored = entries),
+                Err(error) => Err(error),
+            };
+            let why = |error| format!("another replica could not lead with what this one has: {error}");
+            problems.set("the relay's Secret", done.err().map(why).into_iter().collect());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
