@@ -1,4 +1,5 @@
 //! Tests against real Kubernetes: its API server, and whole clusters.
 mod api_server;
+mod charts;
 mod clusters;
 mod privileged;

@@ -1,0 +1,174 @@
+//! The charts: rendered by Helm with many values, and taken by an API server; what contradicts is refused with a sentence.
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, bail, ensure};
+use axle_tests::{
+    kubernetes::{ApiServer, program},
+    process::output,
+};
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "axle-system";
+
+/// Kinds of others that a chart may make, so that the API server has them. Their fields are not looked at.
+const FOREIGN: [(&str, &str, &str); 2] = [
+    ("cert-manager.io", "certificates", "Certificate"),
+    ("monitoring.coreos.com", "servicemonitors", "ServiceMonitor"),
+];
+
+/// What `helm template` makes of a chart with these values, each as `--set` takes it.
+fn render(chart: &str, values: &[&str]) -> anyhow::Result<String> {
+    let mut helm = Command::new(program("helm")?);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
+    helm.arg("template").arg("test").arg(folder).args(["--namespace", NAMESPACE]);
+    for value in values {
+        helm.args(["--set", value]);
+    }
+    let output = output(&mut helm)?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// An API server with these accounts in a namespace whose pods may have `level`'s rights, as the Pod Security Standards name
+/// them.
+fn server(level: &str, accounts: &[&str]) -> anyhow::Result<ApiServer> {
+    let server = ApiServer::start()?;
+    server.namespace(NAMESPACE)?;
+    for account in accounts {
+        server.admin().run(&["create", "serviceaccount", account, "-n", NAMESPACE])?;
+    }
+    let label = format!("pod-security.kubernetes.io/enforce={level}");
+    server.admin().run(&["label", "namespace", NAMESPACE, &label])?;
+    for (group, plural, kind) in FOREIGN {
+        let crd = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"plural": plural, "kind": kind},
+                "versions": [{
+                    "name": "v1",
+                    "served": true,
+                    "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                }],
+            },
+        });
+        server.admin().apply(&crd.to_string())?;
+        server.admin().run(&["wait", "--for=condition=Established", "crd", &format!("{plural}.{group}")])?;
+    }
+    Ok(server)
+}
+
+/// The objects of a rendered chart, as the API server would make them.
+fn taken(server: &ApiServer, documents: &str) -> anyhow::Result<Vec<Value>> {
+    let arguments = ["apply", "--dry-run=server", "--validate=strict", "-n", NAMESPACE, "-o", "json", "-f", "-"];
+    let list: Value = serde_json::from_str(&server.admin().feed(&arguments, documents)?)?;
+    // Of one object there is no list.
+    let objects = list["items"].as_array().cloned().unwrap_or_else(|| vec![list]);
+    for object in &objects {
+        // Whoever makes pods of a template is only warned: a pod itself is refused.
+        let template = &object["spec"]["template"];
+        if template.is_object() {
+            let mut pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": template["spec"]});
+            pod["spec"]["serviceAccountName"] = json!("default");
+            for claim in object["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+                let volume = json!({"name": claim["metadata"]["name"], "emptyDir": {}});
+                pod["spec"]["volumes"].as_array_mut().context("volumes")?.push(volume);
+            }
+            server.admin().feed(&arguments, &pod.to_string())?;
+        }
+    }
+    Ok(objects)
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str) -> Option<&'a Value> {
+    objects.iter().find(|object| object["kind"] == kind)
+}
+
+const POSTGRES: [&str; 2] = ["database.kind=postgres", "database.postgres.existingSecret=database"];
+
+#[test]
+fn the_hubs_chart_is_taken_with_restricted_rights() -> anyhow::Result<()> {
+    let server = server("restricted", &["test-axle-hub"])?;
+    let objects = taken(&server, &render("axle-hub", &[])?)?;
+    ensure!(find(&objects, "StatefulSet").is_some() && find(&objects, "PodDisruptionBudget").is_none(), "{objects:?}");
+
+    let more = [
+        "replicas=3",
+        "updateStrategy=RollingUpdate",
+        "advertise={hub.example:7443,[2001:db8::1]:7443}",
+        "listenAddress=::",
+    ];
+    let objects = taken(&server, &render("axle-hub", &[&POSTGRES[..], &more].concat())?)?;
+    let hub = find(&objects, "Deployment").context("a Deployment")?;
+    let environment = hub["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
+    for wanted in ["hub.example:7443,[2001:db8::1]:7443", "[::]:7443", r#""key":"url","name":"database""#] {
+        ensure!(environment.contains(wanted), "{wanted} in {environment}");
+    }
+    ensure!(find(&objects, "PodDisruptionBudget").is_some());
+
+    let everything = [
+        "service.type=LoadBalancer",
+        "service.nodePort=30443",
+        "ingress.enabled=true",
+        "ingress.className=nginx",
+        "ingress.host=hub.example",
+        "ingress.tls.secretName=hub-tls",
+        "ingress.tls.certManager.enabled=true",
+        "ingress.tls.certManager.issuerName=letsencrypt",
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.serviceMonitor.tokenSecret.name=prometheus",
+        "metrics.serviceMonitor.labels.release=prometheus",
+        "networkPolicy.from[0].ipBlock.cidr=10.0.0.0/8",
+        "settings.heartbeat=5s",
+        "settings.log-format=json",
+        "podLabels.team=net",
+        "podAnnotations.a=b",
+        "tolerations[0].operator=Exists",
+        "nodeSelector.disk=ssd",
+        "priorityClassName=system-cluster-critical",
+        "imagePullSecrets[0].name=registry",
+        "image.tag=other",
+        "database.sqlite.storageClassName=fast",
+    ];
+    let objects = taken(&server, &render("axle-hub", &everything)?)?;
+    let monitor = find(&objects, "ServiceMonitor").context("a ServiceMonitor")?;
+    ensure!(monitor["spec"]["endpoints"][0]["authorization"]["credentials"]["name"] == "prometheus", "{monitor}");
+    let certificate = find(&objects, "Certificate").context("a Certificate")?;
+    ensure!(certificate["spec"]["dnsNames"] == json!(["hub.example"]), "{certificate}");
+    ensure!(find(&objects, "Ingress").is_some());
+    let hub = find(&objects, "StatefulSet").context("a StatefulSet")?.to_string();
+    for wanted in ["AXLE_HUB_HEARTBEAT", "AXLE_HUB_LOG_FORMAT", "axle.dev/axle-hub:other", "fast"] {
+        ensure!(hub.contains(wanted), "{wanted} in {hub}");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_of_the_hub_that_contradict_are_refused_with_a_sentence() -> anyhow::Result<()> {
+    for (values, sentence) in [
+        (&["replicas=2"][..], "SQLite is for one hub"),
+        (&["database.kind=postgres"], "name the Secret that holds its URL"),
+        (&["database.postgres.existingSecret=x"], "set database.kind to postgres"),
+        (&["ingress.enabled=true", "ingress.tls.secretName=x"], "give the host"),
+        (&["ingress.enabled=true", "ingress.host=hub.example"], "name the Secret of its certificate"),
+        (&["ingress.tls.certManager.enabled=true", "ingress.tls.certManager.issuerName=x"], "enable the ingress too"),
+        (&["ingress.tls.certManager.enabled=true"], "name its issuer"),
+        (&["metrics.serviceMonitor.enabled=true"], "a viewer's token"),
+        (&["service.nodePort=30443"], "has no node port"),
+        (&["advertise={hub}"], "/advertise/0"),
+        (&["settings.heartbeet=3s"], "heartbeet"),
+        (&["replica=3"], "additional properties 'replica'"),
+        (&["database.kind=mysql"], "value must be one of 'sqlite', 'postgres'"),
+    ] {
+        let refused = render("axle-hub", values).err().with_context(|| format!("{values:?} was taken"))?.to_string();
+        ensure!(refused.replace('\\', "").contains(sentence), "{values:?}: {refused}");
+    }
+    Ok(())
+}
