@@ -13,7 +13,7 @@ use crate::{
     control,
     credentials::RoleCredentials,
     inventory::{self, InventoryWatch},
-    kubernetes::{Joiner, Leading, PolicyWatch, Released, keep_telling},
+    kubernetes::{Joiner, Leading, PolicyWatch, Released, attachment::Attachments, keep_telling},
     lock::DirectoryLock,
     node::{Node, NodeSetup},
     problems::Problems,
@@ -112,10 +112,10 @@ impl App {
             }
             Begin::Directory(enrollment) => {
                 let inventory = directory(&settings, &state)?;
-                Source { enrollment, inventory, review: None, leading: None, joiner: None }
+                Source { enrollment, inventory, review: None, leading: None, joiner: None, attachments: None }
             }
         };
-        let Source { enrollment, inventory, review, leading, joiner } = source;
+        let Source { enrollment, inventory, review, leading, joiner, attachments } = source;
         let roles = roles(&settings, &enrollment)?;
 
         let relay = match (&enrollment.upstream, roles.contains(&Role::Relay)) {
@@ -147,7 +147,12 @@ impl App {
             let known = joiner.keep_joined(enrollment.clone(), node.credentials().clone(), node.link());
             tasks.spawn("being known to the relay", known);
         }
-        answers.start(Started { enrollment, relay, node });
+        answers.start(Started { enrollment, relay, node, attachments });
+        // Not before there is an answer to who asks.
+        let chain = settings.kubernetes.and_then(|kubernetes| kubernetes.chain);
+        if let Some(chain) = chain.filter(|_| answers.node().is_some()) {
+            tasks.spawn("the CNI chain", chain.keep_installed(state.socket(), problems));
+        }
         Ok(Self { answers, tasks, http, released, _lock: lock })
     }
 
@@ -193,6 +198,7 @@ struct Source {
     review: Option<Arc<dyn Review>>,
     leading: Option<(Leading, PolicyWatch)>,
     joiner: Option<Joiner>,
+    attachments: Option<Attachments>,
 }
 
 fn joined(settings: &Settings, state: &StateDirectory) -> Result<Enrollment, StartError> {

@@ -14,7 +14,7 @@ mod token;
 pub use arguments::{Arguments, BypassArguments, Command, JoinArguments, RunArguments};
 pub use failure::{Exit, Failure};
 use file::Unparsed;
-pub use kubernetes::KubernetesArguments;
+pub use kubernetes::{ChainFolders, KubernetesArguments};
 
 /// Parses the process's arguments, does what they say and returns the exit code.
 #[must_use]

@@ -2,4 +2,5 @@
 mod api_server;
 mod charts;
 mod clusters;
+mod fleet;
 mod privileged;

@@ -10,7 +10,7 @@ use std::{
 use crate::process::tail;
 
 /// Makes a world that has a name of its own, runs `body` in it, and shows the logs of every program if that fails: those
-/// in the world's folder, and in the folders in it.
+/// below the world's folder.
 ///
 /// # Errors
 /// Those of `make` and `body`.
@@ -24,24 +24,21 @@ pub fn scenario<W>(
     let mut world = make(&name)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(&mut world)));
     if !matches!(result, Ok(Ok(()))) {
-        let folder = folder(&world);
-        for inner in files(&folder)?.iter().filter(|path| path.is_dir()) {
-            show_logs(inner)?;
-        }
-        show_logs(&folder)?;
+        show_logs(&folder(&world))?;
     }
     result.unwrap_or_else(|failure| panic::resume_unwind(failure))
 }
 
 fn show_logs(folder: &Path) -> anyhow::Result<()> {
-    for log in files(folder)?.iter().filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
-        writeln!(io::stderr(), "--- {}\n{}", log.display(), tail(log, 60))?;
+    let mut entries: Vec<_> = fs::read_dir(folder)?.flatten().collect();
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            show_logs(&path)?;
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "log") {
+            writeln!(io::stderr(), "--- {}\n{}", path.display(), tail(&path, 60))?;
+        }
     }
     Ok(())
-}
-
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    Ok(files)
 }

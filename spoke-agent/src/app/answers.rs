@@ -5,6 +5,7 @@ use axle_core::model::Name;
 
 use crate::{
     control::{Answer, Asker, Reply, Request},
+    kubernetes::attachment::Attachments,
     node::Node,
     problems::Problems,
     relay::Relay,
@@ -14,6 +15,8 @@ use crate::{
 
 /// The longest bypass, in seconds.
 const LONGEST_BYPASS: u64 = 24 * 3600;
+/// The longest that a pod is held up by one request, whoever asked asks again.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// The longest life of a token, in seconds.
 const LONGEST_TOKEN: u64 = 7 * 24 * 3600;
 
@@ -31,6 +34,8 @@ pub(super) struct Started {
     pub(super) enrollment: Enrollment,
     pub(super) relay: Option<Relay>,
     pub(super) node: Option<Node>,
+    /// In Kubernetes: where the node's pods are attached.
+    pub(super) attachments: Option<Attachments>,
 }
 
 impl Answers {
@@ -91,6 +96,26 @@ impl Answers {
         }
     }
 
+    /// Until both hooks of the pod are at its interface, with what is in force for it.
+    async fn protect(&self, pod: &str, network: i32, asker: Asker) -> Reply {
+        let Some(Started { node: Some(node), attachments: Some(attachments), .. }) = self.started.get() else {
+            return refused("this agent protects no pods: it is none of a node in Kubernetes, or has not joined yet");
+        };
+        let place = match asker.file(network).and_then(|file| attachments.announce(pod, &file)) {
+            Ok(Some(place)) => place,
+            Ok(None) => return refused("no veth of this node leads to its network: its packets are seen by no hook"),
+            Err(error) => return refused(&format!("its network cannot be looked at: {error}")),
+        };
+        let mut enforced = node.enforced();
+        let held = enforced.wait_for(|enforced| {
+            enforced.workloads.iter().any(|workload| workload.interface == place.interface && workload.enforced)
+        });
+        match tokio::time::timeout(LONGEST_HOLD, held).await {
+            Ok(Ok(_)) => Reply::Protected,
+            _ => refused(&format!("what it may do is not in force at {} yet", place.interface)),
+        }
+    }
+
     fn create_token(&self, node: Name, ttl_seconds: u64) -> Reply {
         let Some(relay) = self.relay() else {
             return refused("this agent is not its cluster's relay: ask for a token on the relay's machine");
@@ -127,11 +152,11 @@ fn refused(message: &str) -> Reply {
 }
 
 impl Answer for Answers {
-    async fn answer(&self, request: Request, _asker: Asker) -> Reply {
+    async fn answer(&self, request: Request, asker: Asker) -> Reply {
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Bypass { seconds } => self.bypass(seconds).await,
-            Request::Protect { .. } => refused("this agent is not in Kubernetes: it holds no pod's network up"),
+            Request::Protect { pod, network } => self.protect(&pod, network, asker).await,
             Request::CreateToken { node, ttl_seconds } => self.create_token(node, ttl_seconds),
         }
     }

@@ -8,7 +8,9 @@ use crate::{
     kubernetes::{
         ApiServer, Here, Joiner, Joins, NetworkPolicies, Reviewer,
         attachment::{self, Attachments},
-        cluster_inventory, follow_policies, lead, local_inventory, with_policies,
+        cluster_inventory,
+        cni::Chain,
+        follow_policies, lead, local_inventory, with_policies,
     },
     problems::Problems,
     role::Role,
@@ -34,6 +36,8 @@ pub struct KubernetesSettings {
     pub cgroup_root: PathBuf,
     /// Node: how often pods are looked for even if nothing seemed to change.
     pub rescan: Duration,
+    /// Node: the CNI chain that pods are held up in until they are protected, if they are.
+    pub chain: Option<Chain>,
     /// Relay: what is done with NetworkPolicy.
     pub network_policies: NetworkPolicies,
     /// Relay: how the cluster joins.
@@ -63,7 +67,8 @@ pub(super) async fn source(
             let enrollment = joiner.joined(state, problems).await?;
             let attachments = Attachments::follow(&settings.cgroup_root, settings.rescan);
             let inventory = local_inventory(&api, &here.node, attachments.places());
-            Ok(Source { enrollment, inventory, review: None, leading: None, joiner: Some(joiner) })
+            let joiner = Some(joiner);
+            Ok(Source { enrollment, inventory, review: None, leading: None, joiner, attachments: Some(attachments) })
         }
         [Role::Relay] => {
             let why = "a relay in Kubernetes needs --hub and --cluster";
@@ -73,7 +78,7 @@ pub(super) async fn source(
             let policies = follow_policies(&api.client(), settings.network_policies);
             let inventory = with_policies(cluster_inventory(&api), policies.clone());
             let leading = Some((leading, policies));
-            Ok(Source { enrollment, inventory, review: Some(review), leading, joiner: None })
+            Ok(Source { enrollment, inventory, review: Some(review), leading, joiner: None, attachments: None })
         }
         _ => {
             let why = "in Kubernetes each pod has one role; use --roles node or --roles relay";

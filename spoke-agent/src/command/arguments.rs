@@ -9,7 +9,7 @@ use std::{
 use axle_core::{duration, model::Name};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::KubernetesArguments;
+use super::{ChainFolders, KubernetesArguments};
 use crate::role::Role;
 
 /// Axle's agent: joins a machine to the mesh, keeps its policy in force in the kernel, and answers for it.
@@ -55,7 +55,8 @@ pub enum Command {
     /// Lets all traffic of this node's workloads pass for a while, without any hub. Logged, and reported to the hub.
     #[command(after_help = "Examples:\n  axle-agent bypass --for 10m\n  axle-agent bypass --off")]
     Bypass(BypassArguments),
-    /// Removes every program, map and pin that an agent left in the kernel: nothing is enforced afterwards.
+    /// Removes every program, map and pin that an agent left in the kernel, and what it put into the CNI chain: nothing is
+    /// enforced afterwards.
     #[command(
         after_help = "Examples:\n  axle-agent cleanup\n  axle-agent cleanup --pin-dir /sys/fs/bpf/axle\n\nThe agent must not \
                             be running."
@@ -196,6 +197,9 @@ pub struct CleanupArguments {
     /// Where programs and maps are pinned.
     #[arg(long, env = "AXLE_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/axle")]
     pub pin_dir: PathBuf,
+    /// Where the agent held pods up.
+    #[command(flatten)]
+    pub chain: ChainFolders,
 }
 
 /// `token`.

@@ -1,14 +1,17 @@
 //! The options of an agent in Kubernetes.
 use std::{path::PathBuf, time::Duration};
 
-use axle_core::model::Name;
+use axle_core::{duration, model::Name};
 use axle_transport::pki::JoinToken;
 use clap::Args;
 
 use super::{Exit, Failure};
 use crate::{
     app::KubernetesSettings,
-    kubernetes::{Joins, NetworkPolicies},
+    kubernetes::{
+        Joins, NetworkPolicies,
+        cni::{Chain, Unprotected},
+    },
 };
 
 /// See the module. Most of them a pod has from its own description.
@@ -39,6 +42,8 @@ pub struct KubernetesArguments {
     /// Node: where the cgroups (version 2) of this machine are mounted.
     #[arg(long, env = "AXLE_CGROUP_ROOT", value_name = "DIR", default_value = "/sys/fs/cgroup")]
     pub cgroup_root: PathBuf,
+    #[command(flatten)]
+    chain: ChainArguments,
     /// Relay: `ignore` leaves NetworkPolicy to a network plugin that enforces it.
     #[arg(long, env = "AXLE_NETWORK_POLICIES", value_enum, default_value_t = NetworkPolicies::Enforce)]
     pub network_policies: NetworkPolicies,
@@ -53,11 +58,51 @@ pub struct KubernetesArguments {
     pub token: Option<String>,
 }
 
+/// Where the node's CNI chain is.
+#[derive(Debug, Clone, Args)]
+pub struct ChainFolders {
+    /// Node: the folder of the container runtime's CNI configurations, such as /etc/cni/net.d. The first of them gets a
+    /// plugin at its end that holds each new pod up until what it may do is in force. By default none does.
+    #[arg(long, env = "AXLE_CNI_CONFIGURATIONS", value_name = "DIR")]
+    pub cni_configurations: Option<PathBuf>,
+    /// Node: the folder of its CNI plugins.
+    #[arg(long, env = "AXLE_CNI_PLUGINS", value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub cni_plugins: PathBuf,
+}
+
+/// How pods are held up there.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ChainArguments {
+    #[command(flatten)]
+    folders: ChainFolders,
+    /// Node: how long a pod is held up.
+    #[arg(long, env = "AXLE_CNI_WAIT", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    cni_wait: Duration,
+    /// Node: what becomes of a pod that is not protected by then.
+    #[arg(long, env = "AXLE_CNI_UNPROTECTED", value_enum, default_value_t = Unprotected::Refused)]
+    cni_unprotected: Unprotected,
+}
+
+impl ChainArguments {
+    /// `None` if nobody is to be held up.
+    fn chain(self) -> Result<Option<Chain>, Failure> {
+        let Some(configurations) = self.folders.cni_configurations else { return Ok(None) };
+        let own = std::env::current_exe().map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(Some(Chain {
+            configurations,
+            plugins: self.folders.cni_plugins,
+            program: own.with_file_name("axle-cni"),
+            wait: self.cni_wait,
+            unprotected: self.cni_unprotected,
+        }))
+    }
+}
+
 impl KubernetesArguments {
     /// `None` outside of Kubernetes.
     pub(super) fn settings(self, rescan: Duration) -> Result<Option<KubernetesSettings>, Failure> {
         let Self { kubernetes, kubeconfig, node, pod, namespace, node_token, node_account, .. } = self;
-        let Self { cgroup_root, network_policies, hub, cluster, token, .. } = self;
+        let Self { cgroup_root, chain, network_policies, hub, cluster, token, .. } = self;
         let Some(node) = node.filter(|_| kubernetes) else { return Ok(None) };
         let usage = |message: String| Failure::new(Exit::Usage, message, "");
         let token = token.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -80,6 +125,7 @@ impl KubernetesArguments {
             node_account,
             cgroup_root,
             rescan,
+            chain: chain.chain()?,
             network_policies,
             joins,
         }))

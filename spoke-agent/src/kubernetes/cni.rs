@@ -22,7 +22,7 @@ const PLUGIN: &str = "axle-cni";
 const RESCAN: Duration = Duration::from_secs(10);
 
 /// What becomes of a pod that is not protected in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Unprotected {
     /// It gets no network; the kubelet tries again.
     Refused,
@@ -39,8 +39,6 @@ pub struct Chain {
     pub plugins: PathBuf,
     /// The plugin's program, to be copied there.
     pub program: PathBuf,
-    /// The agent's local socket, as the node sees it.
-    pub socket: PathBuf,
     /// How long a pod waits.
     pub wait: Duration,
     /// And after that.
@@ -67,11 +65,12 @@ pub enum ChainError {
 }
 
 impl Chain {
-    /// Puts program and plugin there; what is there already stays as it is. The configuration that has it.
+    /// Puts program and plugin there; what is there already stays as it is. The configuration that has it. `socket` is the
+    /// agent's, by the path that it has on the node.
     ///
     /// # Errors
     /// See [`ChainError`].
-    pub fn install(&self) -> Result<PathBuf, ChainError> {
+    pub fn install(&self, socket: &Path) -> Result<PathBuf, ChainError> {
         self.install_program()?;
         let file = self.first()?;
         let no_chain = |why: String| ChainError::NoChain { file: file.clone(), why };
@@ -83,7 +82,7 @@ impl Chain {
             serde_json::from_str(&text).map_err(|error| no_chain(format!("is not JSON ({error})")))?;
         let plugins = list["plugins"].as_array_mut().filter(|plugins| !plugins.is_empty());
         let plugins = plugins.ok_or_else(|| no_chain("has no plugins".into()))?;
-        let ours = self.entry();
+        let ours = self.entry(socket);
         if plugins.last() != Some(&ours) {
             plugins.retain(|plugin| !is_ours(plugin));
             plugins.push(ours);
@@ -92,35 +91,12 @@ impl Chain {
         Ok(file)
     }
 
-    /// Takes the plugin out of all configurations, and then its program away. How many had it.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub fn remove(&self) -> io::Result<usize> {
-        let mut changed = 0;
-        for file in self.files()? {
-            let text = fs::read_to_string(&file).map_err(|error| disk::at(&file, &error))?;
-            let Ok(mut list) = serde_json::from_str::<Value>(&text) else { continue };
-            let Some(plugins) = list["plugins"].as_array_mut() else { continue };
-            let before = plugins.len();
-            plugins.retain(|plugin| !is_ours(plugin));
-            if plugins.len() < before {
-                rewrite(&file, &list)?;
-                changed += 1;
-            }
-        }
-        match fs::remove_file(self.plugins.join(PLUGIN)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(changed),
-        }
-    }
-
     /// Keeps it there, and says why where it is not.
-    pub async fn keep_installed(self, problems: Problems) {
+    pub async fn keep_installed(self, socket: PathBuf, problems: Problems) {
         let changed = Arc::new(Notify::new());
         let _watcher = watch(&self.configurations, &changed);
         loop {
-            let why = self.install().err().map(|error| error.to_string());
+            let why = self.install(&socket).err().map(|error| error.to_string());
             problems.set("the CNI chain", why.into_iter().collect());
             tokio::select! {
                 () = changed.notified() => {}
@@ -129,12 +105,12 @@ impl Chain {
         }
     }
 
-    fn entry(&self) -> Value {
+    fn entry(&self, socket: &Path) -> Value {
         let unprotected = match self.unprotected {
             Unprotected::Refused => "refused",
             Unprotected::Allowed => "allowed",
         };
-        json!({"type": PLUGIN, "socket": self.socket, "waitSeconds": self.wait.as_secs(), "unprotected": unprotected})
+        json!({"type": PLUGIN, "socket": socket, "waitSeconds": self.wait.as_secs(), "unprotected": unprotected})
     }
 
     fn install_program(&self) -> io::Result<()> {
@@ -151,19 +127,42 @@ impl Chain {
 
     /// The configuration that the runtime uses. Source: `ConfFiles` of libcni, and its callers, which take the first.
     fn first(&self) -> Result<PathBuf, ChainError> {
-        self.files()?.into_iter().next().ok_or_else(|| ChainError::None(self.configurations.clone()))
+        files(&self.configurations)?.into_iter().next().ok_or_else(|| ChainError::None(self.configurations.clone()))
     }
+}
 
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(&self.configurations).map_err(|error| disk::at(&self.configurations, &error))?;
-        let is_one = |path: &PathBuf| {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            matches!(extension, Some("conf" | "conflist" | "json")) && path.is_file()
-        };
-        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_one).collect();
-        files.sort();
-        Ok(files)
+/// Takes the plugin out of all configurations, and then its program away. How many had it.
+///
+/// # Errors
+/// As the system says.
+pub fn remove(configurations: &Path, plugins: &Path) -> io::Result<usize> {
+    let mut changed = 0;
+    for file in files(configurations)? {
+        let text = fs::read_to_string(&file).map_err(|error| disk::at(&file, &error))?;
+        let Ok(mut list) = serde_json::from_str::<Value>(&text) else { continue };
+        let Some(chained) = list["plugins"].as_array_mut() else { continue };
+        let before = chained.len();
+        chained.retain(|plugin| !is_ours(plugin));
+        if chained.len() < before {
+            rewrite(&file, &list)?;
+            changed += 1;
+        }
     }
+    match fs::remove_file(plugins.join(PLUGIN)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(changed),
+    }
+}
+
+fn files(configurations: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(configurations).map_err(|error| disk::at(configurations, &error))?;
+    let is_one = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("conf" | "conflist" | "json")) && path.is_file()
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_one).collect();
+    files.sort();
+    Ok(files)
 }
 
 fn is_ours(plugin: &Value) -> bool {
@@ -198,6 +197,7 @@ fn watch(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
 mod tests {
     use super::*;
 
+    const SOCKET: &str = "/run/axle/agent.sock";
     const BRIDGE: &str =
         r#"{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "mtu": 1400}, {"type": "portmap"}]}"#;
 
@@ -210,7 +210,6 @@ mod tests {
             configurations: folder.join("net.d"),
             plugins: folder.join("bin"),
             program: folder.join("program"),
-            socket: "/run/axle/agent.sock".into(),
             wait: Duration::from_secs(7),
             unprotected: Unprotected::Refused,
         }
@@ -230,7 +229,7 @@ mod tests {
         fs::set_permissions(&first, fs::Permissions::from_mode(0o640)).unwrap();
         fs::write(&second, BRIDGE).unwrap();
         fs::write(chain.configurations.join("00-notes.txt"), "").unwrap();
-        assert_eq!(chain.install().unwrap(), first);
+        assert_eq!(chain.install(SOCKET.as_ref()).unwrap(), first);
         assert_eq!(types(&first), ["bridge", "portmap", "axle-cni"]);
         assert_eq!(fs::read_to_string(&second).unwrap(), BRIDGE);
         let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
@@ -243,23 +242,23 @@ mod tests {
 
         // Once there it is left alone, and other settings take its place.
         let made = fs::metadata(&first).unwrap().modified().unwrap();
-        chain.install().unwrap();
+        chain.install(SOCKET.as_ref()).unwrap();
         assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), made);
         chain.unprotected = Unprotected::Allowed;
-        chain.install().unwrap();
+        chain.install(SOCKET.as_ref()).unwrap();
         assert_eq!(types(&first), ["bridge", "portmap", "axle-cni"]);
 
-        assert_eq!(chain.remove().unwrap(), 1);
+        assert_eq!(remove(&chain.configurations, &chain.plugins).unwrap(), 1);
         assert_eq!(types(&first), ["bridge", "portmap"]);
         assert!(!chain.plugins.join("axle-cni").exists());
-        assert_eq!(chain.remove().unwrap(), 0);
+        assert_eq!(remove(&chain.configurations, &chain.plugins).unwrap(), 0);
     }
 
     #[test]
     fn what_is_no_chain_is_left_as_it_is_and_named() {
         let folder = tempfile::tempdir().unwrap();
         let chain = chain(folder.path());
-        assert!(chain.install().unwrap_err().to_string().contains("no CNI configuration yet"));
+        assert!(chain.install(SOCKET.as_ref()).unwrap_err().to_string().contains("no CNI configuration yet"));
         let file = chain.configurations.join("10-a.conflist");
         for (text, why) in [
             ("{", "is not JSON"),
@@ -268,13 +267,13 @@ mod tests {
             (r#"{"plugins": []}"#, "has no plugins"),
         ] {
             fs::write(&file, text).unwrap();
-            let said = chain.install().unwrap_err().to_string();
+            let said = chain.install(SOCKET.as_ref()).unwrap_err().to_string();
             assert!(said.contains(why) && said.contains("10-a.conflist"), "{said}");
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(chain.configurations.join("05-one.conf"), r#"{"type": "bridge"}"#).unwrap();
-        assert!(chain.install().unwrap_err().to_string().contains("05-one.conf is for one plugin"));
-        assert_eq!(chain.remove().unwrap(), 0, "what cannot be read is none of ours");
+        assert!(chain.install(SOCKET.as_ref()).unwrap_err().to_string().contains("05-one.conf is for one plugin"));
+        assert_eq!(remove(&chain.configurations, &chain.plugins).unwrap(), 0, "what cannot be read is none of ours");
     }
 
     #[tokio::test]
@@ -282,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let chain = chain(folder.path());
         let file = chain.configurations.join("10-a.conflist");
-        let kept = tokio::spawn(chain.keep_installed(Problems::default()));
+        let kept = tokio::spawn(chain.keep_installed(SOCKET.into(), Problems::default()));
         for _ in 0..3 {
             fs::write(&file, BRIDGE).unwrap();
             let chained = async {

@@ -131,6 +131,7 @@ impl Cluster {
             node_account: "axle-agent".into(),
             cgroup_root: stage.state("no cgroups"),
             rescan: Duration::from_secs(30),
+            chain: None,
             network_policies: NetworkPolicies::Enforce,
             joins: None,
         };

@@ -6,7 +6,7 @@ use axle_agent::{
     control::{self, Answer, Asker, Reply, Request},
     kubernetes::{
         attachment::{Attachments, Place},
-        cni::{Chain, Unprotected},
+        cni::{Chain, Unprotected, remove},
     },
 };
 use axle_tests::{
@@ -17,6 +17,8 @@ use axle_tests::{
 };
 use tokio::sync::watch;
 
+/// As the node sees it.
+const SOCKET: &str = "/run/axle/agent.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -39,11 +41,10 @@ async fn waits(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
         configurations: root.join("etc/cni/net.d"),
         plugins: root.join("opt/cni/bin"),
         program: PathBuf::from(env!("CARGO_BIN_EXE_axle-cni")),
-        socket: "/run/axle/agent.sock".into(),
         wait: Duration::from_secs(30),
         unprotected: Unprotected::Refused,
     };
-    chain.install()?;
+    chain.install(SOCKET.as_ref())?;
     let (asked, mut hears) = watch::channel(None);
     let allow = watch::Sender::new(false);
     let agent = Agent {
@@ -75,7 +76,7 @@ async fn waits(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
     // The agent is away.
     server.abort();
     chain.wait = Duration::from_secs(1);
-    chain.install()?;
+    chain.install(SOCKET.as_ref())?;
     start(cluster, "refused")?;
     eventually("the kubelet to tell of it", PATIENCE, || {
         let events = cluster.admin().run(&["get", "events", "--field-selector=involvedObject.name=refused"])?;
@@ -83,12 +84,12 @@ async fn waits(cluster: &Cluster, node: &Node) -> anyhow::Result<()> {
         Ok(())
     })?;
     chain.unprotected = Unprotected::Allowed;
-    chain.install()?;
+    chain.install(SOCKET.as_ref())?;
     start(cluster, "allowed")?;
     is_ready(cluster, "allowed")?;
 
     // Taken out, it holds nobody up, not even who had to wait.
-    ensure!(chain.remove()? == 1, "it was in one configuration");
+    ensure!(remove(&chain.configurations, &chain.plugins)? == 1, "it was in one configuration");
     is_ready(cluster, "refused")
 }
 
