@@ -21,6 +21,7 @@ mod policy_feed;
 pub mod raw;
 mod review;
 mod secret;
+mod service;
 mod teller;
 mod trouble;
 mod watch;

@@ -166,6 +166,7 @@ impl ClusterObjects {
         let mut problems = Vec::new();
         let mut services = BTreeMap::new();
         let mut slices: BTreeMap<_, Vec<&EndpointSlice>> = BTreeMap::new();
+        let mut wishes = BTreeMap::new();
         let mut named = BTreeSet::new();
         for document in &inventory.documents {
             match document {
@@ -180,6 +181,8 @@ impl ClusterObjects {
                     slices.entry((&slice.namespace, &slice.service)).or_default().push(slice);
                 }
                 Document::Policy(policy) => filing.file_by_name(Resource::Policy(policy.clone())),
+                // Of two wishes for one service the later one counts.
+                Document::ServiceExport(wish) => drop(wishes.insert((&wish.namespace, &wish.name), wish)),
                 _ => {}
             }
         }
@@ -191,8 +194,7 @@ impl ClusterObjects {
                 filing.file_by_name(Resource::EndpointSlice((*slice).clone()));
             }
         }
-        for document in &inventory.documents {
-            let Document::ServiceExport(wish) = document else { continue };
+        for wish in wishes.into_values() {
             match services.get(&(&wish.namespace, &wish.name)) {
                 Some(service) => {
                     let slices = slices.get(&(&service.namespace, &service.name)).map_or(&[][..], Vec::as_slice);

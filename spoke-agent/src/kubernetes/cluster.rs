@@ -5,13 +5,17 @@ use axle_core::{
     manifest::{Document, NAMESPACE_NAME_LABEL},
     model::{self, Name},
 };
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{
+    core::v1::{Namespace, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::PartialObjectMeta};
 use tokio::sync::watch;
 
 use super::{
     client::ApiServer,
     local::publish,
+    service,
     watch::{Held, Watched, follow},
 };
 use crate::inventory::{Inventory, InventoryWatch};
@@ -22,13 +26,19 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The inventory of the whole cluster, for as long as anybody listens. Needs a tokio runtime.
 #[must_use]
 pub fn cluster_inventory(api: &ApiServer) -> InventoryWatch {
-    let namespaces = follow(Api::<PartialObjectMeta<Namespace>>::all(api.client()), ListParams::default(), |_| {});
-    // Whatever else the relay takes from the cluster is one more part.
-    together(vec![documents(namespaces, |namespace| namespace_of(namespace).map(Document::Namespace))])
+    let all = ListParams::default;
+    let namespaces = follow(Api::<PartialObjectMeta<Namespace>>::all(api.client()), all(), |_| {});
+    let services = follow(Api::<Service>::all(api.client()), all(), service::trim);
+    let slices = follow(Api::<EndpointSlice>::all(api.client()), all(), service::trim_slice);
+    together(vec![
+        documents(namespaces, |namespace| Ok(vec![Document::Namespace(namespace_of(namespace)?)])),
+        documents(services, service::service),
+        documents(slices, service::slice),
+    ])
 }
 
 /// One kind of object as documents.
-fn documents<K>(mut watched: Watched<K>, document: fn(&K) -> Result<Document, String>) -> InventoryWatch
+fn documents<K>(mut watched: Watched<K>, document: fn(&K) -> Result<Vec<Document>, String>) -> InventoryWatch
 where
     K: Resource<DynamicType = ()> + Send + Sync + 'static,
 {
@@ -46,15 +56,13 @@ where
     receiver
 }
 
-fn read<K>(held: &Held<K>, document: fn(&K) -> Result<Document, String>) -> Inventory {
+/// What cannot be said of one object leaves out that one.
+fn read<K>(held: &Held<K>, documents: fn(&K) -> Result<Vec<Document>, String>) -> Inventory {
     let mut inventory = Inventory { complete: held.complete, ..Inventory::default() };
     for object in held.objects.values() {
-        match document(object) {
-            Ok(document) => inventory.documents.push(document),
-            Err(problem) => {
-                inventory.complete = false;
-                inventory.problems.push(problem);
-            }
+        match documents(object) {
+            Ok(documents) => inventory.documents.extend(documents),
+            Err(problem) => inventory.problems.push(problem),
         }
     }
     inventory.problems.extend(held.trouble.iter().map(|trouble| trouble.sentence().to_owned()));

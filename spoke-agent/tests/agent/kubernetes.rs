@@ -12,7 +12,10 @@ use axle_agent::{
     app::{App, KubernetesSettings, Settings},
     control::{Reply, Request, ask},
     inventory::InventoryWatch,
-    kubernetes::{ApiServer, Lease, NetworkPolicies, Reviewer, Times, attachment::Place as Attached, local_inventory},
+    kubernetes::{
+        ApiServer, Lease, NetworkPolicies, Reviewer, Times, attachment::Place as Attached, cluster_inventory,
+        local_inventory,
+    },
     relay::enrollment::{Review as _, Unproven},
     role::Role,
     status::Status,
@@ -223,6 +226,36 @@ fn a_cluster_joins_and_its_pods_are_known() {
         cluster.kubectl("delete pod agent-n1 -n axle-system --force --grace-period=0");
         cluster.kubectl("delete node n1");
         stage.until("the hub has no node", || stage.count(Kind::Node) == 0).await;
+    });
+}
+
+/// Services with their slices and namespaces with their labels, as they change.
+#[test]
+fn the_relay_knows_services_and_namespaces() {
+    runtime(async {
+        let mut cluster = Cluster::start();
+        let api = cluster.api("axle-relay").await;
+        let mut inventory = cluster_inventory(&api);
+        let text = |now: &axle_agent::inventory::Inventory| format!("{:?}", now.documents);
+        waits(&mut inventory, "all is listed", |now| now.complete && text(now).contains("10.96.0.77")).await;
+        cluster.apply(
+            "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.78, ports: \
+             [{port: 80}]}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, \
+             labels: {kubernetes.io/service-name: web}}, addressType: IPv4, ports: [{port: 8080}], endpoints: [{addresses: \
+             [10.1.0.9]}]}",
+        );
+        cluster.kubectl("label namespace shop team=a");
+        let wanted = ["10.96.0.78", "10.1.0.9", "\"team\": \"a\""];
+        waits(&mut inventory, "changes come", |now| wanted.iter().all(|wanted| text(now).contains(wanted))).await;
+        // What goes while nobody can say so is gone afterwards, and nothing else.
+        cluster.server.kill().unwrap();
+        waits(&mut inventory, "it is away", |now| now.problems.len() == 3 && now.complete).await;
+        cluster.server.resume().unwrap();
+        cluster.kubectl("delete service web -n shop");
+        let gone =
+            |now: &axle_agent::inventory::Inventory| !text(now).contains("10.96.0.78") && now.problems.is_empty();
+        waits(&mut inventory, "it is gone", gone).await;
+        assert!(text(&inventory.borrow()).contains("10.96.0.77"));
     });
 }
 
