@@ -3,4 +3,6 @@ mod api_server;
 mod charts;
 mod clusters;
 mod fleet;
+mod installed;
+mod namespace;
 mod privileged;

@@ -101,8 +101,11 @@ fn end(end: &FlowEndView) -> String {
     format!("{}/{}/{} ({})", end.cluster, end.namespace, end.workload, end.address)
 }
 
-/// `policy allow-web ingress[2] "web to db" @41`
+/// `policy allow-web ingress[2] "web to db" @41`; `policy allow-web isolates ingress @41` where none of its rules decides.
 pub(super) fn rule(rule: &RuleView) -> String {
+    if rule.index == u32::MAX {
+        return format!("policy {} isolates {} @{}", rule.policy, rule.direction, rule.revision);
+    }
     let name = if rule.name.is_empty() { String::new() } else { format!(" {:?}", rule.name) };
     format!("policy {} {}[{}]{name} @{}", rule.policy, rule.direction, rule.index, rule.revision)
 }
