@@ -25,6 +25,7 @@ mod service;
 mod teller;
 mod trouble;
 mod watch;
+mod writer;
 
 pub use client::{ApiServer, ConnectError};
 pub use cluster::cluster_inventory;

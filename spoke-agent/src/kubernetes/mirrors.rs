@@ -27,6 +27,8 @@ const LONGEST_NAME: usize = Name::MAX;
 pub struct Mirror<S> {
     /// Its labels; others may be there beside them.
     pub labels: Labels,
+    /// Its annotations, likewise.
+    pub annotations: Labels,
     /// All of its specification.
     pub spec: Value,
     /// What is said of it.
@@ -74,7 +76,10 @@ pub fn policies(objects: &[Object], at: &Position, nodes: &[Held], printed: &mut
         let Resource::Policy(policy) = &*object.resource else { return None };
         let name = mirrored_name(policy.namespace.as_ref(), &policy.name, object.uid);
         let status = in_kernels(object, at, nodes);
-        Some(((String::new(), name), Mirror { labels: Labels::new(), spec: printed.spec(object, policy), status }))
+        Some((
+            (String::new(), name),
+            Mirror { labels: Labels::new(), annotations: Labels::new(), spec: printed.spec(object, policy), status },
+        ))
     };
     objects.iter().filter_map(one).collect()
 }
@@ -100,21 +105,29 @@ pub fn clusters(objects: &[(Object, u32)], own: Uid) -> Mirrors<ClusterStatus> {
             default_action: default_action.into(),
         };
         let status = ClusterStatus { here: object.uid == own, nodes: *nodes };
-        let mirror = Mirror { labels: cluster.labels.clone(), spec: serde_json::to_value(spec).ok()?, status };
+        let (labels, annotations) = (cluster.labels.clone(), Labels::new());
+        let mirror = Mirror { labels, annotations, spec: serde_json::to_value(spec).ok()?, status };
         Some(((String::new(), cluster.name.to_string()), mirror))
     };
     objects.iter().filter_map(one).collect()
 }
 
-/// What leads from what is `there` to what is `wanted`.
-pub fn steps<'m, S, K>(wanted: &'m Mirrors<S>, there: &'m BTreeMap<Called, Arc<Raw<K>>>) -> Vec<Step<'m>> {
+/// What leads from what is `there` to what is `wanted`, where strays go that are `ours`.
+pub fn steps<'m, S, K>(
+    wanted: &'m Mirrors<S>,
+    there: &'m BTreeMap<Called, Arc<Raw<K>>>,
+    ours: impl Fn(&Raw<K>) -> bool,
+) -> Vec<Step<'m>> {
     let is_right = |called: &Called, mirror: &Mirror<S>| {
         let Some(object) = there.get(called) else { return false };
-        let labels = object.metadata.labels.as_ref();
-        let has = |(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value));
-        object.spec.as_ref() == Some(&mirror.spec) && mirror.labels.iter().all(has)
+        let has = |held: Option<&Labels>, wanted: &Labels| {
+            wanted.iter().all(|(key, value)| held.is_some_and(|held| held.get(key) == Some(value)))
+        };
+        object.spec.as_ref() == Some(&mirror.spec)
+            && has(object.metadata.labels.as_ref(), &mirror.labels)
+            && has(object.metadata.annotations.as_ref(), &mirror.annotations)
     };
-    let strays = there.iter().filter(|(called, _)| !wanted.contains_key(*called));
+    let strays = there.iter().filter(|(called, object)| !wanted.contains_key(*called) && ours(object));
     let deletes = strays.map(|(called, object)| Step::Delete(called, object.metadata.uid.as_deref()));
     let wrong = wanted.iter().filter(|(called, mirror)| !is_right(called, mirror));
     let writes = wrong.map(|(called, _)| Step::Write(called));
@@ -125,7 +138,11 @@ pub fn steps<'m, S, K>(wanted: &'m Mirrors<S>, there: &'m BTreeMap<Called, Arc<R
 #[must_use]
 pub fn document<K: Kinded, S>(called: &Called, mirror: &Mirror<S>) -> Value {
     let mut document = K::document(called);
-    document["metadata"]["labels"] = json!(mirror.labels);
+    for (key, map) in [("labels", &mirror.labels), ("annotations", &mirror.annotations)] {
+        if !map.is_empty() {
+            document["metadata"][key] = json!(map);
+        }
+    }
     document["spec"] = mirror.spec.clone();
     document
 }

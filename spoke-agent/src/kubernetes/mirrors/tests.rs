@@ -69,16 +69,19 @@ fn only_what_differs_is_written_and_strays_go() {
             .collect()
     };
     let (stray, lima, oslo) = (called("stray"), called("lima"), called("oslo"));
-    assert_eq!(steps(&wanted, &there(&[])), []);
+    assert_eq!(steps(&wanted, &there(&[]), |_| true), []);
     let edited = there(&[
         ("oslo", |document| document["spec"]["region"] = "us".into()),
         ("lima", |document| document["metadata"]["labels"] = json!({"mine": "yes"})),
         ("stray", |_| {}),
     ]);
-    assert_eq!(steps(&wanted, &edited), [Step::Delete(&stray, Some("u1")), Step::Write(&lima), Step::Write(&oslo)]);
+    assert_eq!(
+        steps(&wanted, &edited, |_| true),
+        [Step::Delete(&stray, Some("u1")), Step::Write(&lima), Step::Write(&oslo)]
+    );
     let labelled = there(&[("lima", |document| document["metadata"]["labels"]["mine"] = "yes".into())]);
-    assert_eq!(steps(&wanted, &labelled), [], "somebody's own label does no harm");
+    assert_eq!(steps(&wanted, &labelled, |_| true), [], "somebody's own label does no harm");
     let extended = there(&[("oslo", |document| document["spec"]["more"] = "x".into())]);
-    assert_eq!(steps(&wanted, &extended), [Step::Write(&oslo)]);
-    assert_eq!(steps(&wanted, &BTreeMap::<_, Arc<Raw<crd::Cluster>>>::new()).len(), 2);
+    assert_eq!(steps(&wanted, &extended, |_| true), [Step::Write(&oslo)]);
+    assert_eq!(steps(&wanted, &BTreeMap::<_, Arc<Raw<crd::Cluster>>>::new(), |_| true).len(), 2);
 }
