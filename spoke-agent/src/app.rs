@@ -13,7 +13,7 @@ use crate::{
     control,
     credentials::RoleCredentials,
     inventory::{self, InventoryWatch},
-    kubernetes::{Joiner, Leading, PolicyWatch, Released, attachment::Attachments, keep_telling},
+    kubernetes::{Feeds, Joiner, Leading, Released, attachment::Attachments, keep_telling},
     lock::DirectoryLock,
     node::{Node, NodeSetup},
     problems::Problems,
@@ -134,8 +134,8 @@ impl App {
             }
             _ => None,
         };
-        let released = leading.zip(relay.as_ref()).map(|((leading, policies), relay)| {
-            tasks.spawn("what Kubernetes is told", keep_telling(leading.telling(relay, policies, &problems)));
+        let released = leading.zip(relay.as_ref()).map(|((leading, feeds), relay)| {
+            tasks.spawn("what Kubernetes is told", keep_telling(leading.telling(relay, feeds, &problems)));
             leading.start(relay, &problems, &mut tasks)
         });
         let node = if roles.contains(&Role::Node) {
@@ -196,7 +196,7 @@ struct Source {
     enrollment: Enrollment,
     inventory: InventoryWatch,
     review: Option<Arc<dyn Review>>,
-    leading: Option<(Leading, PolicyWatch)>,
+    leading: Option<(Leading, Feeds)>,
     joiner: Option<Joiner>,
     attachments: Option<Attachments>,
 }

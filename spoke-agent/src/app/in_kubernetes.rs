@@ -6,11 +6,11 @@ use axle_core::model::Name;
 use super::{Source, StartError};
 use crate::{
     kubernetes::{
-        ApiServer, Here, Joiner, Joins, NetworkPolicies, Reviewer,
+        ApiServer, Feeds, Here, Joiner, Joins, NetworkPolicies, Reviewer,
         attachment::{self, Attachments},
         cluster_inventory,
         cni::Chain,
-        follow_policies, lead, local_inventory, with_policies,
+        lead, local_inventory,
     },
     problems::Problems,
     role::Role,
@@ -75,9 +75,9 @@ pub(super) async fn source(
             let joins = settings.joins.as_ref().ok_or_else(|| StartError::Roles(why.into()))?;
             let (enrollment, leading) = lead(&api, &here, joins, state, problems).await?;
             let review = Arc::new(Reviewer::new(api.client(), &here.namespace, &settings.node_account));
-            let policies = follow_policies(&api.client(), settings.network_policies);
-            let inventory = with_policies(cluster_inventory(&api), policies.clone());
-            let leading = Some((leading, policies));
+            let feeds = Feeds::follow(&api.client(), settings.network_policies);
+            let inventory = feeds.inventory(cluster_inventory(&api));
+            let leading = Some((leading, feeds));
             Ok(Source { enrollment, inventory, review: Some(review), leading, joiner: None, attachments: None })
         }
         _ => {

@@ -70,7 +70,7 @@ fn read<K>(held: &Held<K>, documents: fn(&K) -> Result<Vec<Document>, String>) -
 }
 
 /// The sum of several inventories: complete when each of them is.
-fn together(mut parts: Vec<InventoryWatch>) -> InventoryWatch {
+pub(super) fn together(mut parts: Vec<InventoryWatch>) -> InventoryWatch {
     let (sender, receiver) = watch::channel(Arc::new(Inventory::default()));
     tokio::spawn(async move {
         loop {
@@ -79,6 +79,7 @@ fn together(mut parts: Vec<InventoryWatch>) -> InventoryWatch {
                 let part = part.borrow_and_update();
                 whole.complete &= part.complete;
                 whole.documents.extend_from_slice(&part.documents);
+                whole.held.extend(part.held.iter().cloned());
                 whole.problems.extend_from_slice(&part.problems);
             }
             publish(&sender, whole);

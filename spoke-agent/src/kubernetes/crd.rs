@@ -13,8 +13,8 @@ pub use condition::{Condition, PolicyStatus, Truth};
 pub use fleet::{Cluster, ClusterSpec, ClusterStatus, FleetPolicy, FleetPolicySpec};
 pub use mesh_network_policy::{MeshNetworkPolicy, MeshNetworkPolicySpec};
 pub use multicluster::{
-    ClientIpConfig, Exporter, ImportType, ImportedPort, ServiceExport, ServiceExportSpec, ServiceExportStatus,
-    ServiceImport, ServiceImportSpec, ServiceImportStatus, SessionAffinityConfig,
+    ClientIpConfig, Exporter, ImportType, ImportedPort, Presence, ServiceExport, ServiceExportSpec,
+    ServiceExportStatus, ServiceImport, ServiceImportSpec, ServiceImportStatus, SessionAffinityConfig,
 };
 
 use kube::CustomResourceExt as _;

@@ -17,7 +17,7 @@ use super::{
     client::ApiServer,
     lease::{Lease, Times},
     place::{Here, RELAY, RelayPlace},
-    policy_feed::PolicyWatch,
+    policy_feed::Feeds,
     secret::Shared,
     teller::Telling,
     trouble::Trouble,
@@ -171,14 +171,14 @@ async fn prepared(
 impl Leading {
     /// What the cluster's people are told by whoever leads.
     #[must_use]
-    pub fn telling(&self, relay: &Relay, policies: PolicyWatch, problems: &Problems) -> Telling {
+    pub fn telling(&self, relay: &Relay, feeds: Feeds, problems: &Problems) -> Telling {
         Telling {
             client: self.api.client(),
             node: self.here.node.to_string(),
             cluster: relay.cluster(),
             log: relay.log(),
             statuses: relay.statuses(),
-            policies,
+            feeds,
             problems: problems.clone(),
         }
     }

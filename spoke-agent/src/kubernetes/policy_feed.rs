@@ -1,4 +1,4 @@
-//! The way of the API server's policies into the inventory.
+//! The way of the API server's policies and exports into the inventory.
 use std::sync::Arc;
 
 use axle_core::manifest::Document;
@@ -6,11 +6,13 @@ use kube::{Api, Client, Resource as _, api::ListParams};
 use tokio::sync::watch;
 
 use super::{
-    crd::MeshNetworkPolicy,
+    cluster::together,
+    crd::{MeshNetworkPolicy, ServiceExport},
+    exports,
+    local::publish,
     policies::Policies,
     raw::{ClusterNetworkPolicy, Kinded, NetworkPolicy, Raw},
-    trouble::Trouble,
-    watch::{Watched, follow},
+    watch::{Watched, complaint, follow, is_known},
 };
 use crate::inventory::{Inventory, InventoryWatch};
 
@@ -38,10 +40,32 @@ pub struct PolicyState {
 /// Hears of every change of the policies.
 pub type PolicyWatch = watch::Receiver<Arc<PolicyState>>;
 
-/// Follows the policies of the API server for as long as anybody listens. A kind that is not installed has no objects, and
-/// is looked for again and again.
-#[must_use]
-pub fn follow_policies(client: &Client, network_policies: NetworkPolicies) -> PolicyWatch {
+/// What people of the cluster write there for the relay. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Feeds {
+    /// Policies.
+    pub policies: PolicyWatch,
+    /// Exports of services.
+    pub exports: Watched<Raw<ServiceExport>>,
+}
+
+impl Feeds {
+    /// Follows the API server for as long as anybody listens. A kind that is not installed has no objects, and is looked
+    /// for again and again. Needs a tokio runtime.
+    #[must_use]
+    pub fn follow(client: &Client, network_policies: NetworkPolicies) -> Self {
+        Self { policies: follow_policies(client, network_policies), exports: raw(client) }
+    }
+
+    /// The `rest` of an inventory with these.
+    #[must_use]
+    pub fn inventory(&self, rest: InventoryWatch) -> InventoryWatch {
+        let policies = part(self.policies.clone(), |state| policies_inventory(state));
+        together(vec![rest, policies, part(self.exports.clone(), exports::inventory)])
+    }
+}
+
+fn follow_policies(client: &Client, network_policies: NetworkPolicies) -> PolicyWatch {
     let (sender, receiver) = watch::channel(Arc::default());
     let mut ours = raw::<MeshNetworkPolicy>(client);
     let mut of_cluster = raw::<ClusterNetworkPolicy>(client);
@@ -91,45 +115,30 @@ fn raw<K: Kinded>(client: &Client) -> Watched<Raw<K>> {
 fn take<K: Kinded>(watched: &mut Watched<Raw<K>>, policies: &mut Policies, state: &mut PolicyState) {
     let held = watched.borrow_and_update();
     policies.take(held.objects.values().map(|object| &**object));
-    match &held.trouble {
-        Some(Trouble::Unknown(_)) => return, // What is not installed has no objects.
-        Some(trouble) => state.problems.push(trouble.sentence().into()),
-        None => {}
-    }
-    state.complete &= held.complete;
+    state.problems.extend(complaint(&held));
+    state.complete &= is_known(&held);
 }
 
-/// The inventory with these policies in it.
-#[must_use]
-pub fn with_policies(mut inventory: InventoryWatch, mut policies: PolicyWatch) -> InventoryWatch {
-    let (sender, receiver) = watch::channel(Arc::new(Inventory::default()));
+fn policies_inventory(state: &PolicyState) -> Inventory {
+    let (policies, held, refused) = state.policies.documents();
+    let documents = policies.into_iter().map(Document::Policy).collect();
+    let mut inventory = Inventory { documents, held, complete: state.complete, ..Inventory::default() };
+    inventory.problems.extend(state.problems.iter().cloned().chain(refused));
+    inventory
+}
+
+/// What is known of a kind as a part of the inventory.
+fn part<T: Send + Sync + 'static>(mut watched: watch::Receiver<T>, read: fn(&T) -> Inventory) -> InventoryWatch {
+    let (sender, receiver) = watch::channel(Arc::default());
     tokio::spawn(async move {
         loop {
-            let next = joined(&inventory.borrow_and_update(), &policies.borrow_and_update());
-            sender.send_if_modified(|held| {
-                let differs = **held != next;
-                *held = Arc::new(next);
-                differs
-            });
-            let changed = tokio::select! {
-                changed = inventory.changed() => changed,
-                changed = policies.changed() => changed,
+            let next = read(&watched.borrow_and_update());
+            publish(&sender, next);
+            tokio::select! {
+                changed = watched.changed() => if changed.is_err() { return },
                 () = sender.closed() => return,
-            };
-            if changed.is_err() {
-                return;
             }
         }
     });
     receiver
-}
-
-fn joined(inventory: &Inventory, state: &PolicyState) -> Inventory {
-    let (policies, held, refused) = state.policies.documents();
-    let mut joined = inventory.clone();
-    joined.documents.extend(policies.into_iter().map(Document::Policy));
-    joined.held.extend(held);
-    joined.complete &= state.complete;
-    joined.problems.extend(state.problems.iter().cloned().chain(refused));
-    joined
 }

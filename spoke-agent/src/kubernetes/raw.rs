@@ -106,16 +106,18 @@ impl Kinded for ClusterNetworkPolicy {
 }
 
 macro_rules! ours {
-    ($kind:ident, $plural:literal) => {
+    ($kind:ident, $plural:literal, $group:literal, $version:literal) => {
         impl Kinded for crd::$kind {
-            const GROUP: &'static str = "axle.dev";
-            const VERSION: &'static str = "v1alpha1";
+            const GROUP: &'static str = $group;
+            const VERSION: &'static str = $version;
             const KIND: &'static str = stringify!($kind);
             const PLURAL: &'static str = $plural;
         }
     };
 }
 
-ours!(MeshNetworkPolicy, "meshnetworkpolicies");
-ours!(FleetPolicy, "fleetpolicies");
-ours!(Cluster, "clusters");
+ours!(MeshNetworkPolicy, "meshnetworkpolicies", "axle.dev", "v1alpha1");
+ours!(FleetPolicy, "fleetpolicies", "axle.dev", "v1alpha1");
+ours!(Cluster, "clusters", "axle.dev", "v1alpha1");
+ours!(ServiceExport, "serviceexports", "multicluster.x-k8s.io", "v1beta1");
+ours!(ServiceImport, "serviceimports", "multicluster.x-k8s.io", "v1beta1");

@@ -1,7 +1,7 @@
 //! What the relay tells the people of its cluster: conditions of policies, events for what is refused, and mirrors of what
 //! the hub has. All of it follows from the log and from what nodes say, so whoever leads tells the same.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -18,12 +18,13 @@ use tokio::sync::watch;
 
 use super::{
     conditions::{Held, Said, Verdict, of_policy, renewed},
-    crd::{Cluster, ClusterStatus, FleetPolicy, MeshNetworkPolicy, Truth},
+    crd::{Cluster, ClusterStatus, FleetPolicy, MeshNetworkPolicy, ServiceExport, ServiceImport, Truth},
+    exports, imports,
     mirrors::{self, Printed},
     policies::{Fault, LogName, Reading, Source},
-    policy_feed::PolicyWatch,
+    policy_feed::Feeds,
     raw::{ClusterNetworkPolicy, Kinded, Raw},
-    watch::follow,
+    watch::{Called, Watched, follow},
     writer::Writer,
 };
 use crate::{problems::Problems, shared_log::SharedLog};
@@ -32,6 +33,9 @@ use crate::{problems::Problems, shared_log::SharedLog};
 const PAUSE: Duration = Duration::from_millis(500);
 /// The waits before what could not be written is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// How often it is looked whether the Service of an export has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What there is to tell of.
 pub struct Telling {
@@ -45,8 +49,8 @@ pub struct Telling {
     pub log: Arc<SharedLog>,
     /// What its nodes say.
     pub statuses: watch::Receiver<Vec<NodeStatus>>,
-    /// The policies of the API server.
-    pub policies: PolicyWatch,
+    /// What people of the cluster wrote.
+    pub feeds: Feeds,
     /// Where it is said what cannot be written.
     pub problems: Problems,
 }
@@ -57,13 +61,19 @@ struct Seen {
     fleet: Vec<Object>,
     own: BTreeMap<LogName, Object>,
     clusters: Vec<(Object, u32)>,
+    imports: Vec<Object>,
+    /// This cluster's exports and namespaces, by name.
+    exported: BTreeSet<Called>,
+    namespaces: BTreeSet<String>,
 }
 
 /// Tells for as long as the log lives.
 pub async fn keep_telling(telling: Telling) {
-    let Telling { client, node, cluster, log, mut statuses, mut policies, problems } = telling;
+    let Telling { client, node, cluster, log, mut statuses, feeds, problems } = telling;
+    let Feeds { mut policies, mut exports } = feeds;
     let mut fleet = follow(Api::<Raw<FleetPolicy>>::all(client.clone()), ListParams::default(), |_| {});
     let mut clusters = follow(Api::<Raw<Cluster>>::all(client.clone()), ListParams::default(), |_| {});
+    let mut imports = follow(Api::<Raw<ServiceImport>>::all(client.clone()), ListParams::default(), |_| {});
     let (mut writer, mut printed) = (Writer::new(client, node), Printed::default());
     let mut head = log.down().watch();
     let mut retry = RETRY.0;
@@ -87,9 +97,14 @@ pub async fn keep_telling(telling: Telling) {
         writer.mirror(&wanted, &mut fleet, |_| true, verdict).await;
         let wanted = mirrors::clusters(&seen.clusters, cluster);
         writer.mirror(&wanted, &mut clusters, |_| true, plain).await;
+        let waits = writer.services(&seen, cluster, &mut imports, &mut exports).await;
 
         let failures = writer.failures();
-        let again = if failures.is_empty() { Duration::MAX } else { retry };
+        let again = match failures.is_empty() {
+            true if waits => LOOK_AGAIN,
+            true => Duration::MAX,
+            false => retry,
+        };
         retry = if failures.is_empty() { RETRY.0 } else { (retry * 2).min(RETRY.1) };
         problems.set("what Kubernetes is told", failures);
         tokio::time::sleep(PAUSE).await;
@@ -99,6 +114,8 @@ pub async fn keep_telling(telling: Telling) {
             changed = policies.changed() => if changed.is_err() { return },
             changed = fleet.changed() => if changed.is_err() { return },
             changed = clusters.changed() => if changed.is_err() { return },
+            changed = imports.changed() => if changed.is_err() { return },
+            changed = exports.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(again) => {}
         }
     }
@@ -117,14 +134,19 @@ fn seen(log: &SharedLog, cluster: Uid) -> Seen {
             _ => None,
         };
         let nodes = |object: &Object| contents.list_in(Kind::Node, Scope::Cluster(object.uid)).count();
+        let here = Scope::Cluster(cluster);
+        let called = |object: &Object| (object.key.namespace.clone(), object.key.name.to_string());
         Seen {
             at: contents.position(),
             fleet: contents.list_in(Kind::Policy, Scope::Fleet).cloned().collect(),
-            own: contents.list_in(Kind::Policy, Scope::Cluster(cluster)).filter_map(own).collect(),
+            own: contents.list_in(Kind::Policy, here).filter_map(own).collect(),
             clusters: contents
                 .list(Kind::Cluster)
                 .map(|object| (object.clone(), u32::try_from(nodes(object)).unwrap_or(u32::MAX)))
                 .collect(),
+            imports: contents.list(Kind::ServiceImport).cloned().collect(),
+            exported: contents.list_in(Kind::ServiceExport, here).map(called).collect(),
+            namespaces: contents.list_in(Kind::Namespace, here).map(|object| object.key.name.to_string()).collect(),
         }
     })
 }
@@ -138,6 +160,43 @@ fn now() -> String {
 }
 
 impl Writer {
+    /// Imports and the conditions of exports; whether some of these wait for a Service.
+    async fn services(
+        &mut self,
+        seen: &Seen,
+        own: Uid,
+        there: &mut Watched<Raw<ServiceImport>>,
+        exports: &mut Watched<Raw<ServiceExport>>,
+    ) -> bool {
+        let names = seen.clusters.iter().map(|(cluster, _)| (cluster.uid, cluster.key.name.to_string())).collect();
+        let wanted = imports::imports(&seen.imports, &seen.namespaces, &names);
+        self.mirror(&wanted, there, imports::is_ours, |before, clusters| imports::status(before, clusters, &now()))
+            .await;
+        let objects = exports.borrow_and_update().objects.clone();
+        let mut waits = false;
+        for (called, export) in &objects {
+            let missing = match seen.exported.contains(called) {
+                true => None,
+                false => Some(self.look_for(called).await),
+            };
+            waits |= missing.is_some();
+            let import = seen.imports.iter().find_map(|object| match &*object.resource {
+                Resource::ServiceImport(import)
+                    if (import.namespace.as_str(), import.name.as_str()) == (&called.0, &called.1) =>
+                {
+                    Some(import)
+                }
+                _ => None,
+            });
+            let said = exports::conditions(missing, import, own);
+            let conditions = renewed(&export.status, &said, export.metadata.generation, &now());
+            let status = conditions.map(|conditions| json!({ "conditions": conditions }));
+            let uid = export.metadata.uid.as_deref().unwrap_or_default();
+            self.write_status::<ServiceExport>(called, uid, status).await;
+        }
+        waits
+    }
+
     /// The conditions of a policy, and an event if it is refused.
     async fn policy(
         &mut self,

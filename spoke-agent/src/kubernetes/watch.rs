@@ -45,6 +45,18 @@ pub struct Held<K> {
 /// A kind that is followed; it tells of every change, and of many at once where they come fast.
 pub type Watched<K> = watch::Receiver<Held<K>>;
 
+/// Whether all of a kind is known. What is not installed has no objects.
+pub(super) fn is_known<K>(held: &Held<K>) -> bool {
+    held.complete || matches!(held.trouble, Some(Trouble::Unknown(_)))
+}
+
+/// Why what is known of a kind may be old. That it is not installed is no complaint.
+#[must_use]
+pub(super) fn complaint<K>(held: &Held<K>) -> Option<String> {
+    let trouble = held.trouble.as_ref().filter(|trouble| !matches!(trouble, Trouble::Unknown(_)));
+    trouble.map(|trouble| trouble.sentence().to_owned())
+}
+
 impl<K> Default for Held<K> {
     fn default() -> Self {
         Self { objects: BTreeMap::new(), complete: false, trouble: None }

@@ -1,19 +1,21 @@
 //! Writing to the API server what differs from what is there, under one name.
 use std::{collections::BTreeMap, fmt::Debug};
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use kube::{
-    Client,
+    Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::Value;
 
 use super::{
+    exports::Missing,
     mirrors::{self, Mirrors, Step},
     policies::{Fault, Source},
     raw::{Kinded, Raw},
-    watch::{Called, Held, Trouble, Watched},
+    trouble::Trouble,
+    watch::{Called, Held, Watched},
 };
 
 /// Who owns what is written.
@@ -130,6 +132,20 @@ impl Writer {
             if let Some(before) = written.get(called).or(known) {
                 self.write_status::<K>(called, "", status(before, &mirror.status)).await;
             }
+        }
+    }
+
+    /// Why there is no export of that Service.
+    pub(super) async fn look_for(&mut self, (namespace, name): &Called) -> Missing {
+        if self.away {
+            return Missing::Pending;
+        }
+        let found = Api::<Service>::namespaced(self.client.clone(), namespace).get_opt(name).await;
+        let Some(found) = self.note("services", found) else { return Missing::Pending };
+        let Some(service) = found else { return Missing::NoService };
+        match service.spec.and_then(|spec| spec.type_).as_deref() {
+            Some("ExternalName") => Missing::ExternalName,
+            _ => Missing::Pending,
         }
     }
 

@@ -3,7 +3,7 @@ use std::{convert::Infallible, future::Future, path::Path, process::Command, syn
 
 use axle_agent::{
     inventory::{ClusterObjects, Inventory, InventoryWatch},
-    kubernetes::{NetworkPolicies, Telling, follow_policies, keep_telling, with_policies},
+    kubernetes::{Feeds, NetworkPolicies, Telling, keep_telling},
     merged_log::{Batch, Feed, MergedLog, Ownership},
     problems::Problems,
     shared_log::{SharedLog, Unread, fresh_uid},
@@ -11,7 +11,7 @@ use axle_agent::{
 use axle_core::{
     log::{Change, Position},
     manifest,
-    model::{Action, Cluster, Key, Kind, Name, Object, Resource, Scope, Uid},
+    model::{Action, Cluster, Key, Kind, Name, Object, Resource, Scope, ServiceConflict, ServiceImport, Uid},
     refusal::Refusal,
 };
 use axle_proto::{convert, v1};
@@ -145,16 +145,17 @@ impl Relay {
         let log = SharedLog::new(log);
         let (statuses, heard) = watch::channel(Vec::new());
         let problems = Problems::default();
-        let policies = follow_policies(client, network_policies);
-        let (rest, inventory) = watch::channel(Arc::new(Inventory { complete: true, ..Inventory::default() }));
-        let inventory = with_policies(inventory, policies.clone());
+        let shop = Inventory { documents: manifest::parse(SHOP).unwrap(), complete: true, ..Inventory::default() };
+        let (rest, inventory) = watch::channel(Arc::new(shop));
+        let feeds = Feeds::follow(client, network_policies);
+        let inventory = feeds.inventory(inventory);
         let telling = Telling {
             client: client.clone(),
             node: "n0".into(),
             cluster: CLUSTER,
             log: log.clone(),
             statuses: heard,
-            policies,
+            feeds,
             problems: problems.clone(),
         };
         let follow = follow(log.clone(), inventory, rest, problems.clone());
@@ -183,6 +184,32 @@ impl Relay {
         let at = Some(Position { revision, ..Position::default() });
         let make = |_: &MergedLog| Ok::<_, Infallible>((Batch::Changes(changes), ()));
         let _ = self.log.take_with(&Feed::Upstream, (at, at), Unread::default(), make);
+    }
+
+    /// The hub has an import of `web` in these namespaces and no others; this cluster's export has these conflicts.
+    pub(crate) fn hub_imports(&self, namespaces: &[&str], conflicts: &[&str]) {
+        let held: Vec<Object> =
+            self.log.read(|log| log.contents().list_in(Kind::ServiceImport, Scope::Fleet).cloned().collect());
+        let gone = held.into_iter().map(|object| Change::Delete { key: object.key, uid: object.uid });
+        let conflict = |reason: &&str| ServiceConflict {
+            cluster: CLUSTER,
+            reason: (*reason).into(),
+            message: "they differ".into(),
+        };
+        let put = |(n, namespace): (u8, &&str)| {
+            let import = ServiceImport {
+                namespace: Name::new(*namespace).unwrap(),
+                name: Name::new("web").unwrap(),
+                vips: vec!["10.255.0.7".parse().unwrap()],
+                ports: vec![],
+                clusters: vec![CLUSTER],
+                conflicts: conflicts.iter().map(conflict).collect(),
+                traits: Default::default(),
+            };
+            Change::Put(convert::object(Resource::ServiceImport(import), Scope::Fleet, Uid([n; 16]), 1))
+        };
+        self.hub_says(gone.collect());
+        self.hub_says((20..).zip(namespaces).map(put).collect());
     }
 
     pub(crate) fn head(&self) -> u64 {
@@ -254,3 +281,15 @@ async fn follow(
         }
     }
 }
+
+/// What the cluster has beside.
+const SHOP: &str = "
+apiVersion: axle.dev/v1alpha1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: axle.dev/v1alpha1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}]}
+";

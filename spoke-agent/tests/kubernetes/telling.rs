@@ -147,6 +147,64 @@ async fn what_the_hub_has_is_mirrored_and_edits_are_undone() {
 }
 
 #[tokio::test]
+async fn exports_have_their_conditions_and_imports_are_written_where_their_namespace_is() {
+    let stage = Stage::new().await;
+    ["shop", "empty"].iter().for_each(|name| stage.server.namespace(name).unwrap());
+    let relay = Relay::start(&stage.client, NetworkPolicies::Enforce);
+    let export = |name: &str| {
+        yaml(&format!(
+            "{{apiVersion: multicluster.x-k8s.io/v1beta1, kind: ServiceExport, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{exportedLabels: {{a: b}}}}}}"
+        ))
+    };
+    let external = yaml(
+        "{apiVersion: v1, kind: Service, metadata: {name: external, namespace: shop}, \
+         spec: {type: ExternalName, externalName: a.example.com}}",
+    );
+    stage.apply(&external).await.unwrap();
+    for name in ["web", "external", "nothing"] {
+        stage.apply(&export(name)).await.unwrap();
+    }
+    let exports = stage.api("multicluster.x-k8s.io/v1beta1", "ServiceExport", Some("shop"));
+    let is = async |name: &str, kind: &str, status: &str, reason: &str| {
+        condition(&exports.get(name).await.unwrap().data, kind) == said(status, reason, 1)
+    };
+    until("one without a Service", async || is("nothing", "Valid", "False", "NoService").await).await;
+    until("an ExternalName", async || is("external", "Valid", "False", "InvalidServiceType").await).await;
+    until("one that is good", async || is("web", "Valid", "True", "Valid").await).await;
+    assert!(is("web", "Ready", "False", "Pending").await, "the hub has not answered");
+
+    relay.hub_imports(&["shop", "elsewhere"], &[]);
+    until("the hub's answer", async || is("web", "Ready", "True", "Exported").await).await;
+    assert!(is("web", "Conflict", "False", "NoConflicts").await);
+    let imports = stage.api("multicluster.x-k8s.io/v1beta1", "ServiceImport", Some("shop"));
+    let import = async || imports.get_opt("web").await.unwrap().map(|import| import.data);
+    until("the import", async || {
+        import().await.is_some_and(|import| import["status"]["clusters"] == json!([{"cluster": "oslo"}]))
+    })
+    .await;
+    let spec = import().await.unwrap()["spec"].clone();
+    assert_eq!((&spec["type"], &spec["ips"]), (&json!("ClusterSetIP"), &json!(["10.255.0.7"])));
+    relay.hub_imports(&["shop"], &["PortConflict"]);
+    until("a conflict", async || is("web", "Conflict", "True", "PortConflict").await).await;
+
+    let mut foreign = spec.clone();
+    foreign["type"] = "Headless".into();
+    let document = |name: &str, spec: &Value| {
+        json!({
+            "apiVersion": "multicluster.x-k8s.io/v1beta1", "kind": "ServiceImport",
+            "metadata": {"name": name, "namespace": "shop"}, "spec": spec,
+        })
+    };
+    stage.apply(&document("web", &foreign)).await.unwrap();
+    stage.apply(&document("of-another", &foreign)).await.unwrap();
+    until("the edit to be undone", async || import().await.unwrap()["spec"]["type"] == "ClusterSetIP").await;
+    relay.hub_imports(&[], &[]);
+    until("the import to go", async || import().await.is_none()).await;
+    assert!(imports.get_opt("of-another").await.unwrap().is_some(), "another implementation's stays");
+}
+
+#[tokio::test]
 async fn a_missing_permission_is_named() {
     let stage = Stage::new().await;
     let nobody = crate::stage::client(stage.server.user("nobody", None).unwrap().kubeconfig()).await;

@@ -142,6 +142,7 @@ pub struct ClientIpConfig {
 
 /// Who offers an imported service.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceImportStatus {
     /// The exporting clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -151,6 +152,17 @@ pub struct ServiceImportStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// Whether there are EndpointSlices of it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_slice_objects: Option<Presence>,
+}
+
+/// Whether there are objects.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "a schema with a sentence for each value is no enumeration to Kubernetes")]
+pub enum Presence {
+    Present,
+    Absent,
 }
 
 /// An exporting cluster.
