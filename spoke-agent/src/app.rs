@@ -48,6 +48,8 @@ pub struct Settings {
     pub pins: PathBuf,
     /// Node: the workloads' cgroup.
     pub cgroup: Option<PathBuf>,
+    /// Node: where names of services are answered; empty: nowhere.
+    pub dns_listen: Vec<SocketAddr>,
     /// Where metrics and health are served; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
     /// How often each side of a session says that it is alive.
@@ -255,6 +257,7 @@ async fn start_node(
         labels: settings.node_labels.clone(),
         pins: settings.pins.clone(),
         cgroup: settings.cgroup.clone().or_else(|| settings.kubernetes.as_ref().and_then(KubernetesSettings::all_pods)),
+        dns_listen: settings.dns_listen.clone(),
         heartbeat: settings.heartbeat,
         rescan: settings.rescan,
         beside_relay: relay.is_some(),

@@ -8,6 +8,7 @@ pub mod control;
 pub mod credentials;
 pub mod dataplane;
 pub mod disk;
+pub mod dns;
 pub mod enroll;
 pub mod flow_queue;
 pub mod inventory;

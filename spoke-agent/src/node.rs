@@ -9,7 +9,7 @@ mod local;
 mod status;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -32,6 +32,7 @@ use crate::{
     clock,
     credentials::RoleCredentials,
     dataplane::{self, DataPlane, Settings},
+    dns,
     flow_queue::{self, FlowQueue},
     inventory::InventoryWatch,
     lock::PATIENCE,
@@ -69,6 +70,8 @@ pub struct NodeSetup {
     pub pins: PathBuf,
     /// The workloads' cgroup, where services are translated.
     pub cgroup: Option<PathBuf>,
+    /// Where names of services are answered.
+    pub dns_listen: Vec<SocketAddr>,
     /// How often each side of a session says that it is alive.
     pub heartbeat: Duration,
     /// How often the machine's own addresses are looked at.
@@ -119,6 +122,11 @@ impl Node {
             cgroup: setup.cgroup.clone(),
             pins: setup.pins.clone(),
         });
+        let names = translating.names();
+        let resolve: dns::Resolve = Arc::new(move |name, asked| names.resolve(name, asked));
+        for address in &setup.dns_listen {
+            dns::serve(*address, resolve.clone(), tasks).await?;
+        }
         let (enforcer, damage) =
             Enforcer::new(place.clone(), plane, translating, &state.held_back(), &state.in_force())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the policies in force"));

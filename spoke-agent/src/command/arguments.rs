@@ -111,6 +111,9 @@ pub struct RunArguments {
     /// Node: cgroup (version 2) of the workloads, where service addresses are translated; without it they are not.
     #[arg(long, env = "AXLE_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
+    /// Node: where names under `clusterset.local` are answered over UDP and TCP, repeatable; nowhere if it is not given.
+    #[arg(long, env = "AXLE_DNS_LISTEN", value_name = "ADDR", value_delimiter = ',')]
+    pub dns_listen: Vec<SocketAddr>,
     /// Where metrics and health are served over plain HTTP, or `off`; loopback only.
     #[arg(long, env = "AXLE_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7081", value_parser = parse_http)]
     pub http_listen: HttpListen,

@@ -42,6 +42,7 @@ fn settings(arguments: RunArguments) -> Result<Settings, Failure> {
         node_labels,
         pin_dir,
         cgroup,
+        dns_listen,
         http_listen,
         heartbeat,
         certificate_lifetime,
@@ -61,6 +62,7 @@ fn settings(arguments: RunArguments) -> Result<Settings, Failure> {
         node_labels: node_labels.into_iter().collect(),
         pins: pin_dir,
         cgroup,
+        dns_listen,
         http_listen: match http_listen {
             HttpListen::Off => None,
             HttpListen::At(address) => Some(address),

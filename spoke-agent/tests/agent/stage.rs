@@ -203,6 +203,7 @@ impl Stage {
             node_labels: Labels::new(),
             pins: self.bpf.path().join(node),
             cgroup: None,
+            dns_listen: vec![],
             http_listen: None,
             heartbeat: Duration::from_secs(1),
             rescan: Duration::from_secs(30),

@@ -1,12 +1,16 @@
 //! Services in step with the log: which service addresses the kernel turns into which backends.
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axle_core::{
     log::Change,
     model::{Name, Protocol, Resource, Uid},
-    service::Services,
+    service::{
+        Services,
+        dns::{Answer, Asked},
+    },
 };
 use ipnet::IpNet;
+use parking_lot::RwLock;
 
 use crate::dataplane::{self, Calls, ServicePlane, ServiceSettings, detach_services};
 
@@ -26,14 +30,33 @@ pub struct Translation {
 /// See the module. What goes wrong leaves the programs of before in force, and is tried again with every change and tick.
 pub struct Translating {
     settings: Translation,
-    services: Services,
+    names: Names,
     ranges: Vec<IpNet>,
     plane: Option<ServicePlane>,
     /// Why the kernel is not in step.
     broken: Option<String>,
     /// What the kernel has no hook for.
     untranslated: Option<String>,
+}
+
+/// The node's services, as they are asked for by name.
+#[derive(Debug, Clone)]
+pub struct Names(Arc<RwLock<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    services: Services,
+    /// Whether that is all of them.
     begun: bool,
+}
+
+impl Names {
+    /// What a name has; `None` before the first complete state.
+    #[must_use]
+    pub fn resolve(&self, name: &str, asked: Asked) -> Option<Answer> {
+        let known = self.0.read();
+        known.begun.then(|| known.services.resolve(name, asked))
+    }
 }
 
 impl Translating {
@@ -41,21 +64,30 @@ impl Translating {
     #[must_use]
     pub fn new(settings: Translation) -> Self {
         let services = Services::new(settings.cluster, Some(settings.node.clone()));
-        Self { settings, services, ranges: Vec::new(), plane: None, broken: None, untranslated: None, begun: false }
+        let names = Names(Arc::new(RwLock::new(Known { services, begun: false })));
+        Self { settings, names, ranges: Vec::new(), plane: None, broken: None, untranslated: None }
+    }
+
+    /// The same services by name.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        self.names.clone()
     }
 
     /// Takes the first complete state.
     pub(super) fn begin(&mut self, objects: &[Change]) {
-        self.services.apply(objects);
+        let mut known = self.names.0.write();
+        known.services.apply(objects);
+        known.begun = true;
+        drop(known);
         self.note_ranges(objects);
         self.note_untranslated();
-        self.begun = true;
         self.mend();
     }
 
     /// Takes the next changes.
     pub(super) fn revise(&mut self, changes: &[Change]) {
-        let differ = self.services.apply(changes);
+        let differ = self.names.0.write().services.apply(changes);
         let moved = self.note_ranges(changes);
         if differ.keys().any(|frontend| frontend.protocol == Protocol::Sctp) {
             self.note_untranslated();
@@ -69,17 +101,17 @@ impl Translating {
 
     /// Tries again what failed.
     pub(super) fn retry(&mut self) {
-        if self.begun && self.broken.is_some() {
+        if self.begun() && self.broken.is_some() {
             self.mend();
         }
     }
 
     /// What is wrong, for people.
     pub(super) fn problem(&self) -> Option<String> {
-        let unused = || self.services.frontends().next().is_none();
+        let unused = || self.names.0.read().services.frontends().next().is_none();
         match (&self.broken, &self.settings.cgroup) {
             (Some(why), _) => Some(format!("services are not up to date on this node: {why}")),
-            (None, None) if self.begun && !unused() => {
+            (None, None) if self.begun() && !unused() => {
                 Some("services are not translated on this node: it was given no cgroup (--cgroup)".into())
             }
             (None, _) => self.untranslated.clone(),
@@ -97,7 +129,8 @@ impl Translating {
         let done = match cgroup {
             Some(cgroup) => {
                 let settings = ServiceSettings { ranges: self.ranges.clone(), ..ServiceSettings::new(cgroup) };
-                ServicePlane::start(&pins, settings, self.services.frontends()).map(|plane| self.plane = Some(plane))
+                let known = self.names.0.read();
+                ServicePlane::start(&pins, settings, known.services.frontends()).map(|plane| self.plane = Some(plane))
             }
             // An agent before this one may have had one: nobody would keep its backends up to date.
             None => detach_services(&pins),
@@ -106,6 +139,10 @@ impl Translating {
             Ok(()) => self.broken = None,
             Err(error) => self.fail(&error),
         }
+    }
+
+    fn begun(&self) -> bool {
+        self.names.0.read().begun
     }
 
     fn fail(&mut self, error: &dataplane::Error) {
@@ -118,7 +155,9 @@ impl Translating {
 
     /// Linux asks no program of a cgroup about SCTP's `connect()`, so its callers would wait for an answer in vain.
     fn note_untranslated(&mut self) {
-        let sctp = self.services.frontends().map(|(frontend, _)| frontend).filter(|one| one.protocol == Protocol::Sctp);
+        let known = self.names.0.read();
+        let frontends = known.services.frontends().map(|(frontend, _)| frontend);
+        let sctp = frontends.filter(|one| one.protocol == Protocol::Sctp);
         let named: Vec<String> = sctp.map(|one| SocketAddr::new(one.address, one.port).to_string()).collect();
         self.untranslated = named.first().map(|first| {
             let count = named.len();
