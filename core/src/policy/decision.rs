@@ -43,7 +43,8 @@ pub enum Reason {
     OwnNode,
     /// The other side is the workload itself: that never leaves it, nothing can block it. Source: NetworkPolicy.
     Itself,
-    /// The other side is a service address: policy judges backends, no packet may carry the service's own address.
+    /// The other side is a service address: policy judges backends, no packet may carry the service's own address. Of a
+    /// service of the cluster itself, none to or from a workload about which any policy says anything in that direction.
     ServiceAddress,
     /// The other side's cluster is not known here (yet): denied until it is.
     UnknownCluster,

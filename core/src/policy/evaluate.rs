@@ -6,7 +6,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
-    model::{Action, Enforcement, Object, Policy, Rule, Scope, Tier},
+    model::{Action, Cluster, Enforcement, Object, Policy, Rule, Scope, Tier},
     policy::{
         decision::{Decision, Reason, RuleId, Ruling, Side, Verdict},
         matching::{Match, Miss, Other, Target, has_unknown_peer, ports_match},
@@ -144,6 +144,8 @@ impl<'w> Case<'w> {
         match self.other.party {
             Party::UnknownCluster => return deny(Reason::UnknownCluster),
             Party::ServiceAddress => return deny(Reason::ServiceAddress),
+            // Packets carry a backend's address; one that does not was translated by nobody who asked its policies.
+            Party::ClusterService if self.is_told(cluster, with_audit) => return deny(Reason::ServiceAddress),
             _ => {}
         }
         let undecided = if self.own_node {
@@ -155,6 +157,15 @@ impl<'w> Case<'w> {
         };
         let steps: Vec<_> = STEPS.iter().map(|step| self.step(*step, with_audit)).collect();
         strictest(&steps, undecided)
+    }
+
+    /// Whether anything is said about this direction at all.
+    fn is_told(&self, cluster: &Cluster, with_audit: bool) -> bool {
+        let says = |step: &Step| {
+            let selected = *step == Step::Namespace;
+            self.policies(*step, with_audit).iter().any(|(_, _, rules)| selected || !rules.is_empty())
+        };
+        cluster.default_action == Action::Deny || STEPS.iter().any(says)
     }
 
     /// Whether the other side is the workload itself.

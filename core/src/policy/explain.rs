@@ -156,7 +156,7 @@ impl World {
                 format!("an address of {} that no workload is known at", cluster(*uid))
             }
             Party::Outside => "outside the mesh".into(),
-            Party::ServiceAddress => "a service address".into(),
+            Party::ServiceAddress | Party::ClusterService => "a service address".into(),
             Party::UnknownCluster => "a workload or node of an unknown cluster".into(),
         }
     }

@@ -56,6 +56,8 @@ pub enum Party<'w> {
     Outside,
     /// An address that the fleet gives to services; no packet may carry it.
     ServiceAddress,
+    /// The address of a service of the cluster that sees it, which stands for whatever the service leads to.
+    ClusterService,
     /// A workload or node whose cluster is not known.
     UnknownCluster,
 }
@@ -198,10 +200,17 @@ impl World {
     /// Who is at an address, as the node of the given cluster and name sees it (`None`: as nobody in particular does).
     ///
     /// Service addresses go first, then nodes (a workload on its node's network is the node to everybody else), then
-    /// workloads, then the clusters' prefixes. A workload in a namespace whose labels are not known is unresolved.
+    /// workloads, then the cluster's own services, then the clusters' prefixes. A workload in a namespace whose labels are not known is unresolved.
     #[must_use]
     pub fn party(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> Party<'_> {
-        self.party_of(address, self.node_at(address), || self.holder(address, seen_from))
+        let party = self.party_of(address, self.node_at(address), || self.holder(address, seen_from));
+        let claimed = matches!(party, Party::Unresolved { .. }) && self.holder(address, seen_from).is_some();
+        match party {
+            Party::Outside | Party::Unresolved { .. } if !claimed && self.is_of_service(address, seen_from) => {
+                Party::ClusterService
+            }
+            party => party,
+        }
     }
 
     /// Who is at an address, given the node that has it and the workload that holds it.
@@ -242,6 +251,14 @@ impl World {
             IpAddr::V4(address) => fleet.vip4.contains(&address),
             IpAddr::V6(address) => fleet.vip6.contains(&address),
         })
+    }
+
+    fn is_of_service(&self, address: IpAddr, seen_from: Option<(Uid, &Name)>) -> bool {
+        let Some((cluster, _)) = seen_from else { return false };
+        let mut own = self.objects(Kind::Service).filter(|object| object.key.scope == Scope::Cluster(cluster));
+        own.any(
+            |object| matches!(&*object.resource, Resource::Service(service) if service.addresses.contains(&address)),
+        )
     }
 
     fn node_at(&self, address: IpAddr) -> Option<(Uid, &Node)> {

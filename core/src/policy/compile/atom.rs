@@ -26,6 +26,8 @@ pub(super) enum Atom {
     Block(IpBlock),
     /// Does the workload there call this port so?
     Named(PortName, u16),
+    /// Is it the address of a service of the node's cluster, which stands for whatever the service leads to?
+    ClusterService,
 }
 
 /// What all compilers number alike.
@@ -34,6 +36,9 @@ pub(super) const DENIED: AtomId = 0;
 pub(super) const OWN_NODE: AtomId = 1;
 /// See [`Atom::AnyPort`].
 pub(super) const ANY_PORT: AtomId = 2;
+
+/// See [`Atom::ClusterService`].
+pub(super) const CLUSTER_SERVICE: AtomId = 3;
 
 /// A name for ports, of one protocol.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

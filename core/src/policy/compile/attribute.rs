@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use super::{
     Compiler,
-    atom::{DENIED, OWN_NODE},
+    atom::{CLUSTER_SERVICE, DENIED, OWN_NODE},
     code::{CodeId, Program, matched},
     locals::Course,
     nouns::Noun,
@@ -71,6 +71,9 @@ impl Compiler {
         let Course::Program(id) = course else {
             return accept(if own_node { Reason::OwnNode } else { Reason::Default });
         };
+        if atoms.contains(&CLUSTER_SERVICE) {
+            return deny(Reason::ServiceAddress);
+        }
         let program = self.policies.programs.get(id);
         let undecided = match (own_node, program.default_deny) {
             (true, _) => accept(Reason::OwnNode)?,

@@ -112,6 +112,9 @@ impl Compiler {
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.remove_node(*address, &noun.key));
             }
+            (Resource::Service(service), Some(cluster)) if cluster == self.context.cluster => {
+                service.addresses.iter().for_each(|address| self.places.remove_service(*address, &noun.key));
+            }
             (Resource::Fleet(fleet), _) => {
                 self.set_service_ranges(fleet, false);
                 self.peers.rematch_identities(&self.nouns, &mut self.places);
@@ -134,6 +137,9 @@ impl Compiler {
         match (noun.resource.as_ref(), noun.cluster()) {
             (Resource::Node(node), _) => {
                 node.addresses.iter().for_each(|address| self.places.add_node(*address, &noun.key));
+            }
+            (Resource::Service(service), Some(cluster)) if cluster == self.context.cluster => {
+                service.addresses.iter().for_each(|address| self.places.add_service(*address, &noun.key));
             }
             (Resource::Fleet(fleet), _) => {
                 self.set_service_ranges(fleet, true);

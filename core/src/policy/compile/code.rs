@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    atom::{ANY_PORT, AtomId, OWN_NODE, PortName},
+    atom::{ANY_PORT, AtomId, CLUSTER_SERVICE, OWN_NODE, PortName},
     ports::TermId,
     portset::Bits,
 };
@@ -171,6 +171,10 @@ struct Hits {
 
 /// The verdicts of a program on an address with these atoms, by port class.
 pub(super) fn row(program: &Program, atoms: &[AtomId], lookup: &impl Lookup) -> Bits {
+    // Whoever is told anything may be told something of one of its backends, at a port that this packet does not show.
+    if atoms.contains(&CLUSTER_SERVICE) {
+        return Bits::NONE;
+    }
     let all = lookup.all();
     let own_node = atoms.contains(&OWN_NODE);
     let (mut denied, mut live) = (Bits::NONE, all);

@@ -63,6 +63,10 @@ pub(super) struct Nouns {
 impl Nouns {
     /// Takes a change of anything but a workload over. `None`: it changes nothing.
     pub(super) fn apply(&mut self, change: &Change) -> Option<Replaced> {
+        // Policy judges backends by who they are, not by what leads to them.
+        if change.key().kind == Kind::EndpointSlice {
+            return None;
+        }
         let (old, new) = match change {
             Change::Put(object) => {
                 let new = Arc::new(Noun::new(object));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use hashbrown::HashMap;
 
 use super::{
-    atom::{ANY_PORT, Atom, AtomId, By, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
+    atom::{ANY_PORT, Atom, AtomId, By, CLUSTER_SERVICE, Clusters, DENIED, OWN_NODE, PodSelector, PortName},
     digest::Meaning,
     index::{LabelIndex, SelectorIndex},
     intern::Interned,
@@ -59,7 +59,13 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn new() -> Self {
         let (mut atoms, mut meanings) = (Interned::default(), Vec::new());
-        for (number, atom) in [(DENIED, Atom::Denied), (OWN_NODE, Atom::OwnNode), (ANY_PORT, Atom::AnyPort)] {
+        let fixed = [
+            (DENIED, Atom::Denied),
+            (OWN_NODE, Atom::OwnNode),
+            (ANY_PORT, Atom::AnyPort),
+            (CLUSTER_SERVICE, Atom::ClusterService),
+        ];
+        for (number, atom) in fixed {
             meanings.push(Meaning::of(&atom));
             let given = atoms.number(atom);
             debug_assert_eq!(number, given, "fresh numbers start at 0");
@@ -318,7 +324,7 @@ impl Peers {
             Atom::Block(block) => places.remove_block(id, block),
             // Who calls the port so is told by those that know: see `Policies`.
             Atom::Named(..) => self.named = if on { self.named + 1 } else { self.named - 1 },
-            Atom::Denied | Atom::OwnNode | Atom::AnyPort => {}
+            Atom::Denied | Atom::OwnNode | Atom::AnyPort | Atom::ClusterService => {}
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Places {
     rivals: HashMap<IpAddr, Vec<(Claim, WorkloadId)>>,
     /// The nodes that have an address, in the order of their keys: the first is who it is.
     nodes: BTreeMap<IpAddr, BTreeSet<Key>>,
+    /// The services of the node's cluster that have an address.
+    services: BTreeMap<IpAddr, BTreeSet<Key>>,
     prefixes: BTreeMap<IpNet, Prefix>,
     /// How many prefixes of each length there are, per family.
     lengths: [BTreeMap<u8, u32>; 2],
@@ -55,6 +57,15 @@ pub(super) struct Places {
     /// The workloads all of whose addresses were touched, so that nobody does so twice.
     touched_workloads: Vec<WorkloadId>,
     is_touched: Vec<bool>,
+}
+
+fn remove(index: &mut BTreeMap<IpAddr, BTreeSet<Key>>, address: IpAddr, key: &Key) {
+    if let Some(keys) = index.get_mut(&address)
+        && keys.remove(key)
+        && keys.is_empty()
+    {
+        index.remove(&address);
+    }
 }
 
 fn family(net: &IpNet) -> usize {
@@ -100,7 +111,8 @@ impl Places {
     /// The addresses inside a prefix that somebody claims or that have an entry.
     pub(super) fn addresses_within(&self, net: IpNet) -> impl Iterator<Item = IpAddr> {
         let nodes = self.nodes.range(net.network()..=net.broadcast()).map(|(address, _)| *address);
-        self.spots.within(net).chain(nodes)
+        let services = self.services.range(net.network()..=net.broadcast()).map(|(address, _)| *address);
+        self.spots.within(net).chain(nodes).chain(services)
     }
 
     /// Touches the addresses of nodes.
@@ -111,7 +123,7 @@ impl Places {
     /// Touches everything.
     pub(super) fn touch_all(&mut self) {
         self.touched.extend(self.spots.iter().map(|(address, _)| address));
-        self.touched.extend(self.nodes.keys());
+        self.touched.extend(self.nodes.keys().chain(self.services.keys()));
         self.touched_prefixes.extend(self.prefixes.keys());
     }
 
@@ -185,13 +197,23 @@ impl Places {
     }
 
     pub(super) fn remove_node(&mut self, address: IpAddr, key: &Key) {
-        if let Some(nodes) = self.nodes.get_mut(&address)
-            && nodes.remove(key)
-            && nodes.is_empty()
-        {
-            self.nodes.remove(&address);
-        }
+        remove(&mut self.nodes, address, key);
         self.touch(address);
+    }
+
+    pub(super) fn add_service(&mut self, address: IpAddr, key: &Key) {
+        self.services.entry(address).or_default().insert(key.clone());
+        self.touch(address);
+    }
+
+    pub(super) fn remove_service(&mut self, address: IpAddr, key: &Key) {
+        remove(&mut self.services, address, key);
+        self.touch(address);
+    }
+
+    /// Whether a service of the node's cluster has this address.
+    pub(super) fn is_of_service(&self, address: IpAddr) -> bool {
+        self.services.contains_key(&address)
     }
 
     /// What is known of an address.

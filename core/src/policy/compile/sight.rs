@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::{
     Compiler,
     around::Around,
-    atom::{ANY_PORT, Atom, AtomId, DENIED, OWN_NODE, PortName},
+    atom::{ANY_PORT, Atom, AtomId, CLUSTER_SERVICE, DENIED, OWN_NODE, PortName},
     code::{self, Code, CodeId, Lookup, PeerCode, ProgramId},
     peers::Peers,
     policies::Policies,
@@ -61,7 +61,7 @@ impl Sight<'_> {
     /// What a program asks about the other side.
     pub(super) fn questions(&self, id: ProgramId) -> Questions {
         let program = self.policies.programs.get(id);
-        let (mut atoms, mut names) = (Vec::new(), BTreeSet::new());
+        let (mut atoms, mut names) = (vec![CLUSTER_SERVICE], BTreeSet::new());
         if program.asks_for_own_node() {
             atoms.push(OWN_NODE);
         }
@@ -144,6 +144,8 @@ impl Compiler {
                     return;
                 }
             }
+        } else if self.places.is_of_service(address) {
+            atoms.push(CLUSTER_SERVICE);
         } else if let Some(cluster) = around.home {
             self.peers.of_unresolved(cluster, &self.nouns, atoms);
         }

@@ -145,7 +145,7 @@ pub(super) fn classes<'w>(survey: &Survey<'w>, nets: &Nets) -> Vec<Class<'w>> {
                 }
             }
             Party::Outside => add(Who::Outside { names: survey.world.domain_names(address).collect() }, false),
-            Party::Unresolved { .. } | Party::ServiceAddress | Party::UnknownCluster => {}
+            Party::Unresolved { .. } | Party::ServiceAddress | Party::ClusterService | Party::UnknownCluster => {}
         }
     }
     found.into_values().collect()

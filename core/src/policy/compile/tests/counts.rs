@@ -7,7 +7,7 @@ use crate::{
     policy::{
         compile::tests::rig::{
             ROOMY, Rig, cluster, delete, endpoint, fleet, labels, name, namespace, node, policy, put_endpoint,
-            put_policy, uid,
+            put_policy, service, uid,
         },
         tables::{Counts, Write},
     },
@@ -227,4 +227,19 @@ fn a_block_that_is_due_to_change_is_nobody_elses() {
     rig.count(&[delete(&x)]);
     rig.count(&[put_endpoint(22, 1, remote(22, "z"))]);
     rig.check_rebuild(ROOMY);
+}
+
+/// A packet with the address of a cluster's service leads to who knows whom: whoever may not send everything sends none.
+#[test]
+fn a_clusters_service_is_an_address_each() {
+    let mut rig = start();
+    rig.peers.push("10.0.9.9".parse().unwrap());
+    let added = rig.count(&[service(0, &["8.8.8.8"])]);
+    assert_eq!((added.addresses, added.flips), (1, 0), "{added:?}");
+    let moved = rig.count(&[service(0, &["10.0.9.9"])]);
+    assert_eq!((moved.addresses, moved.flips), (2, 0), "{moved:?}");
+    let elsewhere = rig.count(&[service(1, &["8.8.8.8"])]);
+    assert_eq!(elsewhere.addresses, 0, "another cluster's is none here");
+    let gone = rig.count(&[delete(&service(0, &["10.0.9.9"]))]);
+    assert_eq!(gone.addresses, 1, "{gone:?}");
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::rig::{
     ROOMY, Rig, cluster, delete, endpoint, export, fleet, fleet_without, labels, name, namespace, node, policy,
-    put_endpoint, put_policy, uid,
+    put_endpoint, put_policy, service, uid,
 };
 use crate::{
     identity::Identity,
@@ -229,7 +229,10 @@ pub(in crate::policy) fn change() -> impl Strategy<Value = Change> {
 
 /// Changes as one revision has them: each key once, some of them removals.
 pub(super) fn revision() -> impl Strategy<Value = Vec<Change>> {
-    prop::collection::vec((change(), 0u8..4), 1..4).prop_map(|changes| {
+    let addresses = prop::sample::subsequence(vec!["10.0.7.7", "8.8.8.8", "10.0.0.2", "10.1.5.7", "fd00:1::7"], 0..4);
+    let service = (0u8..2, addresses).prop_map(|(cluster, addresses)| service(cluster, &addresses));
+    let change = prop_oneof![24 => change(), 2 => service];
+    prop::collection::vec((change, 0u8..4), 1..4).prop_map(|changes| {
         let mut seen = Vec::new();
         let mut revision = Vec::new();
         for (change, fate) in changes {

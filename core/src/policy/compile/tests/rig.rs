@@ -7,7 +7,7 @@ use crate::{
     log::Change,
     model::{
         Action, Affinity, Cluster, Endpoint, Enforcement, Fleet, Key, Kind, Labels, Name, Namespace, Node, Object,
-        Policy, Resource, Rule, Scope, ServiceExport, Subject, Tier, Uid,
+        Policy, Resource, Rule, Scope, Service, ServiceExport, Subject, Tier, Traffic, Uid,
     },
     policy::{
         Party, Ruling, Target, Verdict, World,
@@ -104,6 +104,20 @@ pub(super) fn export(cluster: u8, app: &str) -> Change {
         backends: vec![],
     };
     put(Scope::Cluster(uid(cluster)), "a", "web", uid(180 + cluster), 1, Resource::ServiceExport(export))
+}
+
+/// A service of a cluster, at these addresses.
+pub(super) fn service(cluster: u8, addresses: &[&str]) -> Change {
+    let service = Service {
+        namespace: name("a"),
+        name: name("web"),
+        selector: labels(&[("app", "x")]),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        ports: Vec::new(),
+        traffic: Traffic::default(),
+        global: None,
+    };
+    put(Scope::Cluster(uid(cluster)), "a", "web", uid(190 + cluster), 1, Resource::Service(service))
 }
 
 pub(super) fn node(cluster: u8, of: &str, address: &str, role: &str) -> Change {
