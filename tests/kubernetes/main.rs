@@ -6,3 +6,4 @@ mod fleet;
 mod installed;
 mod namespace;
 mod privileged;
+mod windows;

@@ -80,7 +80,7 @@ impl Node {
         fabric.lead_networks(&self.host, networks)?;
         let ranges = networks.map(|network| json!([{"subnet": network.to_string()}]));
         let pods = json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [{
-            "type": "ptp",
+            "type": "ptp-at-once",
             "ipam": {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]},
         }]});
         fs::write(self.root()?.join("etc/cni/net.d/10-pods.conflist"), pods.to_string())?;

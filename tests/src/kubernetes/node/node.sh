@@ -47,6 +47,13 @@ mount --bind "$PROGRAMS" opt/kubernetes
 rm -rf etc/cni/net.d/*
 cp -r ../etc/. etc/kubernetes/
 printf '127.0.0.1 localhost\n' >etc/hosts
+# A pod's network waits two seconds for somebody else with its IPv6 address, unless it is told that there is nobody.
+cat >opt/cni/bin/ptp-at-once <<'PLUGIN'
+#!/bin/sh
+[ "$CNI_COMMAND" != ADD ] || nsenter --net="$CNI_NETNS" sysctl -qw net.ipv6.conf.default.accept_dad=0
+exec /usr/lib/cni/ptp
+PLUGIN
+chmod +x opt/cni/bin/ptp-at-once
 # The kubelet sets these, which are the machine's: it gets files to write to.
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_max{keys,bytes}; do
   copy=run/sysctl-${setting//\//.}
