@@ -1,5 +1,5 @@
 //! An API server that knows our kinds, and a client of it.
-use std::{convert::Infallible, future::Future, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, path::Path, sync::Arc, time::Duration};
 
 use axle_agent::{
     inventory::{ClusterObjects, Inventory, InventoryWatch},
@@ -15,7 +15,7 @@ use axle_core::{
     refusal::Refusal,
 };
 use axle_proto::{convert, v1};
-use axle_tests::kubernetes::ApiServer;
+use axle_tests::kubernetes::{ApiServer, program};
 use kube::{
     Api, Client, Config,
     api::{DynamicObject, Patch, PatchParams, PostParams},
@@ -26,8 +26,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
-/// The module that ClusterNetworkPolicy is of, as its authors release it.
-const NETWORK_POLICY_API: &str = "sigs.k8s.io/network-policy-api@v0.2.0";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Stage {
@@ -50,13 +48,7 @@ impl Stage {
 
     /// Makes ClusterNetworkPolicy known, by the definition that its authors release (experimental channel).
     pub(crate) async fn install_cluster_network_policy(&self) {
-        let mut go = Command::new("go");
-        go.env("PATH", format!("{}:/usr/local/go/bin", std::env::var("PATH").unwrap()));
-        let answer = go.args(["mod", "download", "-json", NETWORK_POLICY_API]).output().expect("go, see make setup");
-        let answer: Value = serde_json::from_slice(&answer.stdout).expect("where the module is");
-        let folder = answer["Dir"].as_str().unwrap_or_else(|| panic!("{answer}"));
-        let name = "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml";
-        self.install(&Path::new(folder).join(name)).await;
+        self.install(&program("clusternetworkpolicies.yaml").expect("make setup-kubernetes fetches it")).await;
     }
 
     async fn install(&self, path: &Path) {
