@@ -58,7 +58,7 @@ fn a_policy_of_the_hub_decides_between_pods_of_two_clusters() -> anyhow::Result<
     })
 }
 
-const PODS: &str = r#"
+pub(crate) const PODS: &str = r#"
 apiVersion: v1
 kind: Pod
 metadata: {name: server, labels: {app: server}}
@@ -96,7 +96,7 @@ spec:
     command: [sh, -c, "timeout 3 wget -qO- http://@SERVER@/; echo tried; exec sleep 86400"]
 "#;
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 apiVersion: axle.dev/v1alpha1
 kind: MeshNetworkPolicy
 metadata: {name: server-callers}

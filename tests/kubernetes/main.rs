@@ -5,5 +5,6 @@ mod clusters;
 mod fleet;
 mod installed;
 mod namespace;
+mod own_policy;
 mod privileged;
 mod windows;
