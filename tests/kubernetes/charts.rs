@@ -172,3 +172,105 @@ fn values_of_the_hub_that_contradict_are_refused_with_a_sentence() -> anyhow::Re
     }
     Ok(())
 }
+
+const HUB: [&str; 2] = ["hub.address=hub.example:7443", "hub.cluster=oslo"];
+
+#[test]
+fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> {
+    let server = server("privileged", &["axle-agent", "axle-relay"])?;
+    let everything = [
+        "uninstall.cleanup=true",
+        "networkPolicies=ignore",
+        "cgroupRoot=/sys/fs/cgroup/unified",
+        "podsCgroup=",
+        "cni.enabled=false",
+        "settings.heartbeat=5s",
+        "agent.maxUnavailable=3",
+        "agent.podLabels.team=net",
+        "relay.replicas=1",
+        "relay.nodeSelector.disk=ssd",
+        "imagePullSecrets[0].name=registry",
+    ];
+    for values in [&[][..], &everything] {
+        let objects = taken(&server, &render("axle-agent", &[&HUB[..], values].concat())?)?;
+        let agent =
+            objects.iter().find(|object| object["metadata"]["name"] == "axle-agent" && object["kind"] == "DaemonSet");
+        let capabilities =
+            &agent.context("a DaemonSet")?["spec"]["template"]["spec"]["containers"][0]["securityContext"];
+        ensure!(
+            capabilities["privileged"].is_null() && capabilities["capabilities"]["drop"] == json!(["ALL"]),
+            "{capabilities}"
+        );
+        let cleanup = objects.iter().any(|object| object["metadata"]["name"] == "axle-cleanup");
+        ensure!(cleanup == !values.is_empty(), "enforcement is ended by who asks for that");
+        ensure!(find(&objects, "PodDisruptionBudget").is_some() == values.is_empty());
+
+        // The relay's pods would run where the strictest rules are.
+        server.admin().run(&[
+            "label",
+            "--overwrite",
+            "namespace",
+            NAMESPACE,
+            "pod-security.kubernetes.io/enforce=restricted",
+        ])?;
+        let relay = find(&objects, "Deployment").context("a Deployment")?;
+        taken(&server, &relay.to_string())?;
+        let refused = taken(&server, &agent.context("a DaemonSet")?.to_string());
+        ensure!(
+            refused.is_err_and(|error| error.to_string().contains("violates PodSecurity")),
+            "the rules are in force"
+        );
+        server.admin().run(&[
+            "label",
+            "--overwrite",
+            "namespace",
+            NAMESPACE,
+            "pod-security.kubernetes.io/enforce=privileged",
+        ])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_agents_may_do_what_they_do_and_no_more() -> anyhow::Result<()> {
+    let server = server("privileged", &[])?;
+    server.admin().feed(&["apply", "-n", NAMESPACE, "-f", "-"], &render("axle-agent", &HUB)?)?;
+    let may = |account: &str, what: &[&str]| {
+        let who = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
+        server.admin().run(&[&["auth", "can-i", who.as_str()], what].concat()).is_ok()
+    };
+    for (account, allowed, what) in [
+        ("axle-agent", true, &["list", "pods", "-A"][..]),
+        ("axle-agent", true, &["get", "configmaps/axle-relay", "-n", NAMESPACE]),
+        ("axle-agent", false, &["get", "secrets/axle-relay", "-n", NAMESPACE]),
+        ("axle-agent", false, &["patch", "pods", "-A"]),
+        ("axle-relay", true, &["create", "tokenreviews.authentication.k8s.io"]),
+        ("axle-relay", true, &["patch", "secrets/axle-relay", "-n", NAMESPACE]),
+        ("axle-relay", false, &["get", "secrets/other", "-n", NAMESPACE]),
+        ("axle-relay", false, &["get", "secrets", "-n", "default"]),
+        ("axle-relay", false, &["delete", "pods", "-n", NAMESPACE]),
+    ] {
+        ensure!(may(account, what) == allowed, "{account} {what:?}: wanted {allowed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_of_the_agents_that_contradict_are_refused_with_a_sentence() -> anyhow::Result<()> {
+    for (values, sentence) in [
+        (&[][..], "give the hub's address"),
+        (&["hub.address=h:1"], "give the cluster's name"),
+        (&["hub.address=h", "hub.cluster=a"], "/hub/address"),
+        (&["hub.address=h:1", "hub.cluster=A"], "/hub/cluster"),
+        (
+            &["hub.address=h:1", "hub.cluster=a", "uninstall.cleanup=true", "uninstall.pauseImage="],
+            "does nothing afterwards",
+        ),
+        (&["hub.address=h:1", "hub.cluster=a", "networkPolicies=maybe"], "'enforce', 'ignore'"),
+        (&["hub.address=h:1", "hub.cluster=a", "settings.cluster=b"], "cluster"),
+    ] {
+        let refused = render("axle-agent", values).err().with_context(|| format!("{values:?} was taken"))?.to_string();
+        ensure!(refused.replace('\\', "").contains(sentence), "{values:?}: {refused}");
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@ mod api_server;
 mod charts;
 mod clusters;
 mod fleet;
+mod from_charts;
 mod installed;
 mod namespace;
 mod own_policy;

@@ -1,0 +1,229 @@
+//! The charts in a real cluster: a hub from one, the cluster's agents from the other, real pods, and policy between them.
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use axle_tests::{
+    binaries, cgroup, eventually,
+    fabric::Fabric,
+    kubernetes::{Cluster, Image},
+    process::output,
+    scenario,
+};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The hub's pod, as kubectl names it.
+const HUB: [&str; 3] = ["-n", "axle", "hub-axle-hub-0"];
+
+#[test]
+#[ignore = "'make test-kubernetes' runs it"]
+fn a_fleet_of_one_cluster_comes_and_goes_by_the_charts() -> anyhow::Result<()> {
+    scenario(Fabric::new, Fabric::folder, |fabric| {
+        let mut cluster = Cluster::start(fabric, "oslo", 1, 2)?;
+        for (name, programs) in [("axle-hub", ["axle-hub", "axle"]), ("axle-agent", ["axle-agent", "axle-cni"])] {
+            let image = Image::new(&format!("axle.dev/{name}:0.1.0"), &[&format!("/usr/bin/{name}")]);
+            let image = programs.into_iter().try_fold(image, |image, program| {
+                image.program(&binaries()?.join(program), &format!("/usr/bin/{program}"))
+            })?;
+            cluster.load(&image)?;
+        }
+        let mut fleet = Installed { cluster, context: String::new() };
+        fleet.hub()?;
+        fleet.agents()?;
+        fleet.pods()?;
+        fleet.an_upgrade_loses_and_opens_nothing()?;
+        fleet.uninstalled()
+    })
+}
+
+struct Installed {
+    cluster: Cluster,
+    /// The admin's context for `axle`.
+    context: String,
+}
+
+impl Installed {
+    fn kubectl(&self, line: &str) -> anyhow::Result<String> {
+        self.cluster.admin().run(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    fn helm(&self, line: &str) -> anyhow::Result<()> {
+        let mut helm = self.cluster.admin().command("helm")?;
+        helm.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")).args(line.split(' '));
+        let output = output(&mut helm)?;
+        if !output.status.success() {
+            let pods = self.kubectl("get pods -A -o wide").unwrap_or_default();
+            bail!("helm {line}: {}\n{pods}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    /// `axle`, in the hub's pod.
+    fn axle(&self, line: &str) -> anyhow::Result<String> {
+        let arguments: Vec<_> = ["exec", "-i"]
+            .into_iter()
+            .chain(HUB)
+            .chain(["--", "axle", "--config", "/dev/stdin"])
+            .chain(line.split(' '))
+            .collect();
+        self.cluster.admin().feed(&arguments, &self.context)
+    }
+
+    fn hub(&mut self) -> anyhow::Result<()> {
+        let node = self.kubectl("get nodes -o jsonpath={.items[0].metadata.name}")?;
+        self.cluster.admin().apply(&VOLUME.replace("NODE", &node))?;
+        self.kubectl("wait --for=jsonpath={.status.phase}=Succeeded pod/prepare -n axle --timeout=60s")?;
+        self.helm("install hub axle-hub --namespace axle --wait --timeout 2m")?;
+        self.helm("test hub --namespace axle")?;
+        let token = ["axle-hub", "token", "--subject", "me", "--role", "admin", "--context", "localhost:7443"];
+        let arguments: Vec<_> = ["exec"].into_iter().chain(HUB).chain(["--"]).chain(token).collect();
+        self.context = self.cluster.admin().run(&arguments)?;
+        Ok(())
+    }
+
+    fn agents(&self) -> anyhow::Result<()> {
+        let prefixes =
+            self.kubectl("get nodes -o jsonpath={range.items[*]}{range.spec.podCIDRs[*]}--prefix.{@}..{end}{end}")?;
+        let prefixes = prefixes.replace("--prefix.", " --prefix ").replace("..", "");
+        self.axle(&format!("cluster add oslo{prefixes}"))?;
+        let token: Value = serde_json::from_str(&self.axle("token create --cluster oslo -o json")?)?;
+        let token = token["token"].as_str().context("a token")?;
+        self.kubectl("create namespace axle-system")?;
+        self.kubectl(&format!("create secret generic axle-join -n axle-system --from-literal=token={token}"))?;
+        self.install("")?;
+        self.kubectl("delete secret axle-join -n axle-system")?;
+        self.helm("test agents --namespace axle-system")
+    }
+
+    fn install(&self, more: &str) -> anyhow::Result<()> {
+        let unified = if cgroup::v1_roots()?.is_empty() { "" } else { " --set cgroupRoot=/sys/fs/cgroup/unified" };
+        self.helm(&format!(
+            "upgrade --install agents axle-agent --namespace axle-system --set \
+             hub.address=hub-axle-hub.axle.svc:7443,hub.cluster=oslo,podsCgroup=kubepods{unified}{more} --wait --timeout 2m"
+        ))?;
+        eventually("both nodes to enforce", PATIENCE, || {
+            let status = self.axle("status")?;
+            let enforcing = status.lines().filter(|line| line.contains("enforcing")).count();
+            if enforcing == 2 { Ok(()) } else { bail!("{status}") }
+        })
+    }
+
+    /// A pod gets the page of `web`, or nothing.
+    fn ask(&self, pod: &str) -> anyhow::Result<String> {
+        self.kubectl(&format!("exec {pod} -- timeout 3 wget -qO- http://web/"))
+    }
+
+    fn passes(&self, pod: &str) -> anyhow::Result<String> {
+        eventually(&format!("{pod} to pass"), PATIENCE, || self.ask(pod))
+    }
+
+    fn is_cut(&self, pod: &str) -> anyhow::Result<()> {
+        eventually(&format!("{pod} to be cut"), PATIENCE, || match self.ask(pod) {
+            Ok(page) => bail!("it got {page:?}"),
+            Err(_) => Ok(()),
+        })
+    }
+
+    fn pods(&self) -> anyhow::Result<()> {
+        self.cluster.admin().apply(PODS)?;
+        self.kubectl("wait --for=condition=Ready pod/web pod/shop pod/scraper --timeout=60s")?;
+        self.passes("shop")?;
+        self.passes("scraper")?;
+        self.cluster.admin().apply(POLICY)?;
+        self.is_cut("scraper")?;
+        self.passes("shop").map(drop)
+    }
+
+    fn an_upgrade_loses_and_opens_nothing(&self) -> anyhow::Result<()> {
+        let asking = |pod: &'static str| {
+            let often = "for i in $(seq 600); do [ -e /tmp/enough ] && exit; timeout 2 wget -qO- http://web/ || echo none; sleep 0.1; done";
+            self.cluster.admin().run(&["exec", pod, "--", "sh", "-c", often])
+        };
+        let (shop, scraper) = thread::scope(|scope| {
+            let (shop, scraper) = (scope.spawn(|| asking("shop")), scope.spawn(|| asking("scraper")));
+            self.install(" --set agent.podAnnotations.round=two --set relay.podAnnotations.round=two")?;
+            self.kubectl("exec shop -- touch /tmp/enough")?;
+            self.kubectl("exec scraper -- touch /tmp/enough")?;
+            let join = |thread: thread::ScopedJoinHandle<'_, anyhow::Result<String>>| {
+                thread.join().map_err(|_| anyhow!("it panicked"))?
+            };
+            anyhow::Ok((join(shop)?, join(scraper)?))
+        })?;
+        ensure!(!shop.contains("none") && shop.contains("web"), "shop lost something: {shop}");
+        ensure!(!scraper.contains("web"), "scraper got through: {scraper}");
+        Ok(())
+    }
+
+    fn uninstalled(&self) -> anyhow::Result<()> {
+        self.helm("uninstall agents --namespace axle-system --wait")?;
+        self.kubectl("wait --for=delete pod -l app.kubernetes.io/part-of=axle -n axle-system --timeout=60s")?;
+        self.passes("shop")?;
+        self.is_cut("scraper")?;
+        // Installed again it needs no token: the relay's credentials are in its Secret.
+        self.install(" --set uninstall.cleanup=true,uninstall.pauseImage=test.local/busybox:1")?;
+        self.helm("uninstall agents --namespace axle-system --wait")?;
+        self.passes("scraper").map(drop)
+    }
+}
+
+const VOLUME: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: axle}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: hub}
+spec:
+  capacity: {storage: 8Gi}
+  accessModes: [ReadWriteOnce]
+  hostPath: {path: /var/lib/axle-hub}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [NODE]}]}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: prepare, namespace: axle}
+spec:
+  nodeName: NODE
+  restartPolicy: Never
+  containers:
+  - {name: prepare, image: test.local/busybox:1, command: [chmod, \"777\", /volume], volumeMounts: [{name: volume, mountPath: /volume}]}
+  volumes: [{name: volume, hostPath: {path: /var/lib/axle-hub, type: DirectoryOrCreate}}]
+";
+
+const PODS: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: a, image: test.local/busybox:1, command: [sh, -c, "echo web > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: shop, labels: {app: shop}}
+spec: {terminationGracePeriodSeconds: 0, containers: [{name: a, image: test.local/busybox:1, command: [sleep, "3600"]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: scraper, labels: {app: scraper}}
+spec: {terminationGracePeriodSeconds: 0, containers: [{name: a, image: test.local/busybox:1, command: [sleep, "3600"]}]}
+"#;
+
+const POLICY: &str = "
+apiVersion: axle.dev/v1alpha1
+kind: MeshNetworkPolicy
+metadata: {name: web-callers}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {pods: {podSelector: {matchLabels: {app: web}}}}
+  ingress:
+  - {name: the-shop, action: Accept, from: [{pods: {podSelector: {matchLabels: {app: shop}}}}]}
+  - {name: nobody-else, action: Deny, from: [{namespaces: {}}]}
+";
