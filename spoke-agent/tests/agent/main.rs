@@ -2,6 +2,8 @@
 //! They need root.
 #[expect(clippy::unwrap_used, reason = "helpers that fail the test")]
 mod kubernetes;
+#[expect(clippy::unwrap_used, reason = "helpers that fail the test")]
+mod names;
 #[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers that fail the test")]
 mod stage;
 

@@ -29,7 +29,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Parser)]
