@@ -133,13 +133,13 @@ impl Stage {
 
     /// Adds the cluster and joins this node as its relay.
     pub(crate) async fn join_hub(&self, node: &str) {
+        self.add_cluster().await;
         let token = self.token().await;
         let upstream = Upstream::Hub(self.hub_address());
         self.join(node, upstream, &token, &self.cluster(), StateDirectory::relay_certificates).await;
     }
 
-    /// Adds the cluster; the token with which it joins.
-    pub(crate) async fn token(&self) -> JoinToken {
+    pub(crate) async fn add_cluster(&self) {
         let cluster = Cluster {
             name: self.cluster(),
             region: String::new(),
@@ -148,6 +148,10 @@ impl Stage {
             default_action: Action::Accept,
         };
         self.command(Command::AddCluster { cluster }).await;
+    }
+
+    /// A token with which the cluster joins.
+    pub(crate) async fn token(&self) -> JoinToken {
         let (enroller, uid) = {
             let hub = self.hub.borrow();
             let parts = &hub.as_ref().unwrap().parts;
