@@ -1,6 +1,9 @@
 //! A cluster's own policies, by kubectl: what is said of them there is what the kernels do.
 use anyhow::ensure;
-use axle_tests::fleet::{Settings, scenario};
+use axle_tests::{
+    eventually,
+    fleet::{PATIENCE, Settings, scenario},
+};
 
 use crate::{
     fleet::{PODS, POLICY},
@@ -20,6 +23,14 @@ fn a_policy_is_programmed_when_kernels_have_it_and_one_that_is_refused_changes_n
         for client in ["client", "stranger"] {
             gets(&oslo, client, &server)?;
         }
+
+        let of_fleet = POLICY
+            .replace("server-callers", "of-the-fleet")
+            .replace("tier: Admin", "tier: Admin\n  enforcement: Audit");
+        fleet.hub.apply(&of_fleet)?;
+        eventually("the fleet's policy to be told of", PATIENCE, || {
+            kubectl(&["wait", "--for=condition=Programmed", "fleetpolicies/of-the-fleet", "--timeout=5s"])
+        })?;
 
         // The relay knows by itself what its nodes' kernels hold.
         fleet.hub.kill()?;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axle_core::{
     log::Position,
-    model::{Key, Object, Policy, Resource},
+    model::{Key, Object, Policy, Resource, Scope},
 };
 use axle_proto::{convert, v1};
 use serde_json::Value;
@@ -31,12 +31,15 @@ pub struct Said {
     pub message: String,
 }
 
-/// What one node's kernel holds, in the numbering of the relay's log.
+/// What one node's kernel holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Held {
     node: String,
     connected: bool,
+    /// In the numbering of the relay's log, which the cluster's own policies have.
     at: Option<Position>,
+    /// In the hub's, which the fleet's have.
+    applied: Option<Position>,
     /// What it refuses, and why.
     refused: BTreeMap<Key, (String, String)>,
 }
@@ -47,16 +50,19 @@ impl Held {
     pub fn of(status: &v1::NodeStatus) -> Self {
         let refusal = |wire: &v1::Refusal| convert::refusal_from_wire(wire.clone()).ok();
         let refused = status.refused.iter().filter_map(refusal);
+        let position = |wire: &Option<v1::Position>| convert::position_from_wire(wire.clone()?).ok();
         Self {
             node: status.node.clone(),
             connected: status.connected,
-            at: status.held.clone().and_then(|at| convert::position_from_wire(at).ok()),
+            at: position(&status.held),
+            applied: position(&status.applied),
             refused: refused.map(|refusal| (refusal.key, (refusal.code, refusal.message))).collect(),
         }
     }
 
     fn has(&self, policy: &Object, log: &Position) -> bool {
-        let reached = self.at.is_some_and(|at| at.epoch == log.epoch && at.revision >= policy.revision);
+        let at = if policy.key.scope == Scope::Fleet { self.applied } else { self.at };
+        let reached = at.is_some_and(|at| at.epoch == log.epoch && at.revision >= policy.revision);
         reached && !self.refused.contains_key(&policy.key)
     }
 }
@@ -99,7 +105,7 @@ pub fn of_policy(
     in_kernels(object, at, nodes)
 }
 
-/// What is said of an object of the log.
+/// What is said of an object of a log that is `at` its head: of a fleet's the hub's log, of a cluster's its relay's.
 #[must_use]
 pub fn in_kernels(object: &Object, at: &Position, nodes: &[Held]) -> Verdict {
     let refusing: Vec<_> = nodes.iter().filter_map(|node| Some((node, node.refused.get(&object.key)?))).collect();

@@ -67,7 +67,7 @@ impl Printed {
     }
 }
 
-/// The fleet's policies, `objects` of a log that is `at` its head.
+/// The fleet's policies, `objects` of the hub's log as far as it is here.
 #[must_use]
 pub fn policies(objects: &[Object], at: &Position, nodes: &[Held], printed: &mut Printed) -> Mirrors<Verdict> {
     let there: BTreeSet<(Uid, u64)> = objects.iter().map(|object| (object.uid, object.revision)).collect();

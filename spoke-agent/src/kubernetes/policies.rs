@@ -85,11 +85,6 @@ impl Policies {
         }
     }
 
-    /// Nothing of this kind is ours to read.
-    pub fn forget(&mut self, kind: &str) {
-        self.readings.retain(|source, _| source.kind != kind);
-    }
-
     /// What each object comes to. Kinds share their names: of two objects with one name the older counts.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<&Source, Result<Arc<Policy>, Fault>> {

@@ -58,6 +58,8 @@ pub struct Telling {
 /// What the log has that is told of.
 struct Seen {
     at: Position,
+    /// The hub's position that the log includes.
+    origin: Position,
     fleet: Vec<Object>,
     own: BTreeMap<LogName, Object>,
     clusters: Vec<(Object, u32)>,
@@ -93,7 +95,7 @@ pub async fn keep_telling(telling: Telling) {
         }
         let readings = &state.policies.readings;
         writer.forget(|source, uid| readings.get(source).is_some_and(|reading| reading.uid == uid));
-        let wanted = mirrors::policies(&seen.fleet, &seen.at, &nodes, &mut printed);
+        let wanted = mirrors::policies(&seen.fleet, &seen.origin, &nodes, &mut printed);
         writer.mirror(&wanted, &mut fleet, |_| true, verdict).await;
         let wanted = mirrors::clusters(&seen.clusters, cluster);
         writer.mirror(&wanted, &mut clusters, |_| true, plain).await;
@@ -138,6 +140,7 @@ fn seen(log: &SharedLog, cluster: Uid) -> Seen {
         let called = |object: &Object| (object.key.namespace.clone(), object.key.name.to_string());
         Seen {
             at: contents.position(),
+            origin: contents.origin().unwrap_or_default(),
             fleet: contents.list_in(Kind::Policy, Scope::Fleet).cloned().collect(),
             own: contents.list_in(Kind::Policy, here).filter_map(own).collect(),
             clusters: contents

@@ -24,7 +24,7 @@ fn at(revision: u64) -> Position {
 }
 
 fn node(name: &str, revision: u64) -> Held {
-    Held { node: name.into(), connected: true, at: Some(at(revision)), refused: BTreeMap::new() }
+    Held { node: name.into(), connected: true, at: Some(at(revision)), applied: None, refused: BTreeMap::new() }
 }
 
 fn told(verdict: &Verdict) -> Vec<(Truth, &str, &str)> {
@@ -44,7 +44,14 @@ fn programmed_is_what_every_kernel_holds() {
     assert_eq!((told(&some)[1], &*some.nodes), ((Truth::False, "Pending", message), "1/4"));
     assert_eq!(told(&some)[0].0, Truth::True);
     assert_eq!(told(&of(&[]))[1].0, Truth::Unknown);
-    let newer = of_policy(&Ok(Arc::new(policy(2))), Some(&held), &at(9), &[node("n1", 9)]);
+    let fleets = convert::object(Resource::Policy(policy(1)), Scope::Fleet, Uid([3; 16]), 700);
+    let node = Held { applied: Some(at(700)), ..node("n1", 9) };
+    assert_eq!(in_kernels(&fleets, &at(705), &[node.clone()]).nodes, "1/1", "the hub numbers the fleet's");
+    assert_eq!(
+        in_kernels(&fleets, &at(705), &[Held { applied: Some(at(699)), at: Some(at(900)), ..node }]).nodes,
+        "0/1"
+    );
+    let newer = of_policy(&Ok(Arc::new(policy(2))), Some(&held), &at(9), &[]);
     assert_eq!(told(&newer)[1].1, "Pending", "the log has the version before");
 }
 
