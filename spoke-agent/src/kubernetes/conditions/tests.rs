@@ -46,7 +46,7 @@ fn programmed_is_what_every_kernel_holds() {
     assert_eq!(told(&of(&[]))[1].0, Truth::Unknown);
     let fleets = convert::object(Resource::Policy(policy(1)), Scope::Fleet, Uid([3; 16]), 700);
     let node = Held { applied: Some(at(700)), ..node("n1", 9) };
-    assert_eq!(in_kernels(&fleets, &at(705), &[node.clone()]).nodes, "1/1", "the hub numbers the fleet's");
+    assert_eq!(in_kernels(&fleets, &at(705), std::slice::from_ref(&node)).nodes, "1/1", "the hub numbers the fleet's");
     assert_eq!(
         in_kernels(&fleets, &at(705), &[Held { applied: Some(at(699)), at: Some(at(900)), ..node }]).nodes,
         "0/1"
