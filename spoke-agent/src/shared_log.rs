@@ -68,7 +68,8 @@ impl SharedLog {
     #[must_use]
     pub fn new(log: MergedLog) -> Arc<Self> {
         let down = View::new(log.contents().clone(), ViewSettings::default());
-        let up = View::new(up::own(&log), ViewSettings::default());
+        // Its one reader sweeps by what it gets: by an older snapshot it would take away, for a moment, what came since.
+        let up = View::new(up::own(&log), ViewSettings { older_snapshots: false, ..ViewSettings::default() });
         Arc::new(Self { inner: Mutex::new(Inner { log, follower: None, plain: None, trouble: None }), down, up })
     }
 

@@ -14,6 +14,7 @@ use axle_agent::{
     state_directory::{Enrollment, StateDirectory, Upstream},
 };
 use axle_core::{
+    log::Change,
     manifest::parse_policies,
     model::{Action, Cluster, Kind, Labels, Name, Policy, Uid},
     state::Command,
@@ -247,6 +248,14 @@ impl Stage {
     pub(crate) fn connected(&self, agent: &App) -> bool {
         let status = agent.status();
         status.relay.unwrap().connected && status.node.unwrap().connected
+    }
+
+    /// How often the hub heard that an object of this kind is gone.
+    pub(crate) async fn deletes(&self, kind: Kind) -> usize {
+        let store = self.hub.borrow().as_ref().unwrap().parts.store.clone();
+        let records = store.records_after(0, 1000).await.unwrap();
+        let gone = |change: &&Change| matches!(change, Change::Delete { key, .. } if key.kind == kind);
+        records.iter().flat_map(|record| &record.changes).filter(gone).count()
     }
 
     pub(crate) fn uids(&self, kind: Kind) -> Vec<Uid> {

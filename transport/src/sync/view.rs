@@ -28,11 +28,19 @@ pub struct ViewSettings {
     pub page_bytes: usize,
     /// The least time between two wake-ups of the readers; the first after a rest is immediate.
     pub coalesce: Duration,
+    /// Whether a reader may get a snapshot that was built for another, and what came since as deltas.
+    pub older_snapshots: bool,
 }
 
 impl Default for ViewSettings {
     fn default() -> Self {
-        Self { window_bytes: 32 << 20, slice_bytes: FRAME, page_bytes: 256 << 10, coalesce: Duration::from_millis(2) }
+        Self {
+            window_bytes: 32 << 20,
+            slice_bytes: FRAME,
+            page_bytes: 256 << 10,
+            coalesce: Duration::from_millis(2),
+            older_snapshots: true,
+        }
     }
 }
 
@@ -183,8 +191,9 @@ impl View {
     /// behind, get the same.
     pub(super) async fn snapshot(self: &Arc<Self>) -> Arc<EncodedSnapshot> {
         let _building = self.building.lock().await;
-        if let Some(snapshot) = &self.log.lock().snapshot {
-            return snapshot.clone();
+        let held = self.log.lock().snapshot.clone();
+        if let Some(snapshot) = held.filter(|held| self.settings.older_snapshots || held.at == self.position()) {
+            return snapshot;
         }
         let view = self.clone();
         let build = move || {

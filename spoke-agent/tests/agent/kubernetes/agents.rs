@@ -130,8 +130,12 @@ fn what_was_lost_is_had_again() {
         cluster.kubectl(r#"patch secret axle-relay -n axle-system --type=merge -p {"data":{"nodes":null}}"#);
         fs::remove_dir_all(stage.state("relay-b")).unwrap();
         stage.until("the relay is lost", || !connected(&node)).await;
+        let known = stage.uids(Kind::Node);
         let _relay = cluster.relay(stage, "relay-b", None);
         stage.until("the node has joined anew", || connected(&node)).await;
+        // Nor is it gone in between, which would be told to everybody.
+        let deletes = stage.deletes(Kind::Node).await;
+        assert_eq!((deletes, stage.uids(Kind::Node)), (0, known));
 
         // The node's disk is gone.
         drop(node);

@@ -49,7 +49,8 @@ fn grow(log: &mut Served, seed: u8, count: u8) {
 async fn run(events: &[Event], window_bytes: usize) {
     let mesh = Mesh::new();
     let cluster = Uid([0xaa; 16]);
-    let settings = ViewSettings { window_bytes, slice_bytes: 700, page_bytes: 300, coalesce: Duration::from_millis(1) };
+    let small = ViewSettings { slice_bytes: 700, page_bytes: 300, ..ViewSettings::default() };
+    let settings = ViewSettings { window_bytes, coalesce: Duration::from_millis(1), ..small };
     let (mut down, mut up) = (Served::new(1, settings), Served::new(2, settings));
     let beat = Duration::from_secs(2);
     let hub = Hub::new(down.view.clone(), beat, None);
