@@ -1,7 +1,8 @@
 //! What the running agent answers on its machine.
-use std::{net::IpAddr, sync::OnceLock, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use axle_core::model::Name;
+use tokio::sync::SetOnce;
 
 use crate::{
     control::{Answer, Asker, Reply, Request},
@@ -13,6 +14,8 @@ use crate::{
     status::Status,
 };
 
+/// How long who asks for something to be done waits for the roles to run.
+const STARTING: Duration = Duration::from_secs(10);
 /// The longest bypass, in seconds.
 const LONGEST_BYPASS: u64 = 24 * 3600;
 /// The longest that a pod is held up by one request, whoever asked asks again.
@@ -22,7 +25,7 @@ const LONGEST_TOKEN: u64 = 7 * 24 * 3600;
 
 /// See the module. Before the roles run it says what they wait for.
 pub(super) struct Answers {
-    started: OnceLock<Started>,
+    started: SetOnce<Started>,
     /// Whether it is well before its roles run: a relay that stands by is.
     stands_by: bool,
     problems: Problems,
@@ -40,7 +43,7 @@ pub(super) struct Started {
 
 impl Answers {
     pub(super) fn new(stands_by: bool, problems: Problems, addresses: Vec<IpAddr>) -> Self {
-        Self { started: OnceLock::new(), stands_by, problems, addresses }
+        Self { started: SetOnce::new(), stands_by, problems, addresses }
     }
 
     /// The roles run.
@@ -153,6 +156,10 @@ fn refused(message: &str) -> Reply {
 
 impl Answer for Answers {
     async fn answer(&self, request: Request, asker: Asker) -> Reply {
+        let acts = matches!(request, Request::Bypass { .. } | Request::CreateToken { .. });
+        if acts && tokio::time::timeout(STARTING, self.started.wait()).await.is_err() {
+            return refused("this agent has not started yet: `axle-agent status` says what it waits for");
+        }
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Bypass { seconds } => self.bypass(seconds).await,
