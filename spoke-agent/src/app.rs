@@ -104,10 +104,12 @@ impl App {
         let answers = Arc::new(Answers::new(stands_by, problems.clone(), settings.node_addresses.clone()));
         let server = control::serve(&state.socket(), answers.clone()).map_err(anyhow::Error::from)?;
         tasks.spawn("the local socket", server);
-        let http = match settings.http_listen {
-            Some(address) => Some(http::start(address, answers.clone(), &mut tasks)?),
-            None => None,
+        let listen = |tasks: &mut Tasks| -> anyhow::Result<Option<SocketAddr>> {
+            settings.http_listen.map(|address| http::start(address, answers.clone(), tasks)).transpose()
         };
+        // In Kubernetes probes ask also while it waits. Elsewhere who is kept out by another agent is told so, and not that
+        // the port is taken.
+        let mut http = if settings.kubernetes.is_some() { listen(&mut tasks)? } else { None };
         let source = match begin {
             Begin::Kubernetes(kubernetes) => {
                 in_kubernetes::source(kubernetes, &settings.roles, &state, &problems).await?
@@ -148,6 +150,9 @@ impl App {
         if let (Some(joiner), Some(node)) = (joiner, &node) {
             let known = joiner.keep_joined(enrollment.clone(), node.credentials().clone(), node.link());
             tasks.spawn("being known to the relay", known);
+        }
+        if settings.kubernetes.is_none() {
+            http = listen(&mut tasks)?;
         }
         answers.start(Started { enrollment, relay, node, attachments });
         // Not before there is an answer to who asks.
