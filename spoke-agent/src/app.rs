@@ -102,14 +102,13 @@ impl App {
             None => Begin::Directory(joined(&settings, &state)?),
         };
         let answers = Arc::new(Answers::new(stands_by, problems.clone(), settings.node_addresses.clone()));
-        let server = control::serve(&state.socket(), answers.clone()).map_err(anyhow::Error::from)?;
-        tasks.spawn("the local socket", server);
-        let listen = |tasks: &mut Tasks| -> anyhow::Result<Option<SocketAddr>> {
+        let open = |tasks: &mut Tasks| -> anyhow::Result<Option<SocketAddr>> {
+            tasks.spawn("the local socket", control::serve(&state.socket(), answers.clone())?);
             settings.http_listen.map(|address| http::start(address, answers.clone(), tasks)).transpose()
         };
-        // In Kubernetes probes ask also while it waits. Elsewhere who is kept out by another agent is told so, and not that
+        // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that
         // the port is taken.
-        let mut http = if settings.kubernetes.is_some() { listen(&mut tasks)? } else { None };
+        let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };
         let source = match begin {
             Begin::Kubernetes(kubernetes) => {
                 in_kubernetes::source(kubernetes, &settings.roles, &state, &problems).await?
@@ -151,10 +150,11 @@ impl App {
             let known = joiner.keep_joined(enrollment.clone(), node.credentials().clone(), node.link());
             tasks.spawn("being known to the relay", known);
         }
-        if settings.kubernetes.is_none() {
-            http = listen(&mut tasks)?;
-        }
         answers.start(Started { enrollment, relay, node, attachments });
+        let http = match early {
+            Some(http) => http,
+            None => open(&mut tasks)?,
+        };
         // Not before there is an answer to who asks.
         let chain = settings.kubernetes.and_then(|kubernetes| kubernetes.chain);
         if let Some(chain) = chain.filter(|_| answers.node().is_some()) {
