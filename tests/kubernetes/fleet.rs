@@ -7,7 +7,10 @@ use axle_tests::{
     fleet::{PATIENCE, Settings, scenario},
 };
 
-use crate::installed::{address, gets, install, is_cut};
+use crate::{
+    installed::{address, gets, install, is_cut},
+    pods::{pod, server, sleeper},
+};
 
 #[test]
 #[ignore = "'make test-kubernetes' runs it"]
@@ -16,7 +19,7 @@ fn a_policy_of_the_hub_decides_between_pods_of_two_clusters() -> anyhow::Result<
         let oslo = install(fleet, "oslo", 1, 2)?;
         let lima = install(fleet, "lima", 2, 1)?;
         for cluster in [&oslo, &lima] {
-            cluster.admin().apply(PODS)?;
+            cluster.admin().apply(&pods())?;
             cluster.admin().run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"])?;
         }
         // All nodes hold the hub's head, and every pod is enforced.
@@ -38,7 +41,8 @@ fn a_policy_of_the_hub_decides_between_pods_of_two_clusters() -> anyhow::Result<
             let chain = fs::read_to_string(node.root()?.join("etc/cni/net.d/10-pods.conflist"))?;
             ensure!(chain.contains("axle-cni"), "{}: {chain}", node.host.name);
         }
-        oslo.admin().apply(&EAGER.replace("@SERVER@", &server))?;
+        let eager = format!("timeout 3 wget -qO- http://{server}/; echo tried; exec sleep 86400");
+        oslo.admin().apply(&pod("eager", &eager).replace("app: eager", "app: stranger"))?;
         let said = eventually("the eager pod to have tried", PATIENCE, || {
             let said = oslo.admin().run(&["logs", "eager"])?;
             ensure!(said.contains("tried"), "{said:?}");
@@ -49,7 +53,7 @@ fn a_policy_of_the_hub_decides_between_pods_of_two_clusters() -> anyhow::Result<
         // Who starts while the hub is away is known, and judged all the same.
         fleet.hub.kill()?;
         oslo.admin().run(&["delete", "pod", "client", "stranger", "--now"])?;
-        oslo.admin().apply(PODS)?;
+        oslo.admin().apply(&pods())?;
         oslo.admin().run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"])?;
         let near = format!("{}:8080", address(&oslo, "server")?);
         gets(&oslo, "client", &near)?;
@@ -58,43 +62,10 @@ fn a_policy_of_the_hub_decides_between_pods_of_two_clusters() -> anyhow::Result<
     })
 }
 
-pub(crate) const PODS: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: server, labels: {app: server}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: a
-    image: test.local/busybox:1
-    command: [sh, -c, "echo page > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: client, labels: {app: client}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{name: a, image: "test.local/busybox:1", command: [sleep, "86400"]}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: stranger, labels: {app: stranger}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{name: a, image: "test.local/busybox:1", command: [sleep, "86400"]}]
-"#;
-
-const EAGER: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: eager, labels: {app: stranger}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: a
-    image: test.local/busybox:1
-    command: [sh, -c, "timeout 3 wget -qO- http://@SERVER@/; echo tried; exec sleep 86400"]
-"#;
+/// A server and who would ask it.
+pub(crate) fn pods() -> String {
+    [server("server"), sleeper("client"), sleeper("stranger")].concat()
+}
 
 pub(crate) const POLICY: &str = r#"
 apiVersion: axle.dev/v1alpha1

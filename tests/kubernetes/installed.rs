@@ -1,34 +1,64 @@
-//! Axle in a cluster: what an installation is, and what its pods can reach.
-use std::{fs, path::Path};
+//! Axle in a cluster, by its charts, and what pods there can reach.
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use axle_tests::{
     binaries, cgroup, eventually,
     fleet::{Fleet, PATIENCE},
     kubernetes::{Cluster, Image},
+    process::output,
 };
 
-const INSTALLATION: &str = include_str!("installation.yaml");
-
-/// A cluster with Axle in it, registered and joined.
+/// A cluster with Axle in it, registered and on its way to join.
 pub(crate) fn install(fleet: &mut Fleet, name: &str, number: u8, nodes: usize) -> anyhow::Result<Cluster> {
     let mut cluster = Cluster::start(&mut fleet.fabric, name, number, nodes)?;
-    let mut image = Image::new("test.local/axle-agent:1", &["/axle-agent"]);
-    for program in ["axle-agent", "axle-cni"] {
-        image = image.program(&binaries()?.join(program), &format!("/{program}"))?;
-    }
-    cluster.load(&image)?;
+    load_agent(&mut cluster)?;
     fleet.cluster(name, &[])?;
     let token = fleet.hub.json(&["token", "create", "--cluster", name])?;
     let token = token["token"].as_str().context("`axle token create -o json` shows no token")?;
-    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/axle-agent/crds");
-    for file in fs::read_dir(crds)? {
-        cluster.admin().apply(&fs::read_to_string(file?.path())?)?;
-    }
-    let documents =
-        INSTALLATION.replace("@HUB@", &fleet.hub.address()).replace("@CLUSTER@", name).replace("@TOKEN@", token);
-    cluster.admin().apply(&documents.replace("@CGROUP@", &cgroup::root()?.to_string_lossy()))?;
+    kubectl(&cluster, "create namespace axle-system")?;
+    kubectl(&cluster, &format!("create secret generic axle-join -n axle-system --from-literal=token={token}"))?;
+    agents(&cluster, &fleet.hub.address(), name, &[])?;
     Ok(cluster)
+}
+
+/// The image that the agents' chart wants.
+pub(crate) fn load_agent(cluster: &mut Cluster) -> anyhow::Result<()> {
+    load(cluster, "axle-agent", ["axle-agent", "axle-cni"])
+}
+
+/// An image as a chart wants it, of programs under test.
+pub(crate) fn load(cluster: &mut Cluster, name: &str, programs: [&str; 2]) -> anyhow::Result<()> {
+    let mut image = Image::new(&format!("axle.dev/{name}:0.1.0"), &[&format!("/usr/bin/{name}")]);
+    for program in programs {
+        image = image.program(&binaries()?.join(program), &format!("/usr/bin/{program}"))?;
+    }
+    cluster.load(&image)
+}
+
+/// Installs the agents' chart, or changes what is installed; `more` are arguments of helm.
+pub(crate) fn agents(cluster: &Cluster, hub: &str, name: &str, more: &[&str]) -> anyhow::Result<()> {
+    let root = cgroup::root()?;
+    let values = format!("hub.address={hub},hub.cluster={name},cgroupRoot={},podsCgroup=kubepods", root.display());
+    let arguments = ["upgrade", "--install", "agents", "axle-agent", "--namespace=axle-system", "--set", &values];
+    helm(cluster, &[&arguments, more].concat())
+}
+
+/// Runs kubectl with the words of `line`.
+pub(crate) fn kubectl(cluster: &Cluster, line: &str) -> anyhow::Result<String> {
+    cluster.admin().run(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// Runs helm in the folder of the charts.
+pub(crate) fn helm(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<()> {
+    let mut helm = cluster.admin().command("helm")?;
+    helm.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")).args(arguments);
+    let output = output(&mut helm)?;
+    if !output.status.success() {
+        let pods = cluster.admin().run(&["get", "pods", "--all-namespaces", "--output=wide"]).unwrap_or_default();
+        bail!("helm {}: {}\n{pods}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
 }
 
 /// A pod's address, of the first family.

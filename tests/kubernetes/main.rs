@@ -7,5 +7,6 @@ mod from_charts;
 mod installed;
 mod namespace;
 mod own_policy;
+mod pods;
 mod privileged;
 mod windows;

@@ -8,14 +8,17 @@ use axle_tests::{
     kubernetes::Cluster,
 };
 
-use crate::installed::{gets, install, is_cut};
+use crate::{
+    installed::{gets, install, is_cut, kubectl},
+    pods::sleeper,
+};
 
 #[test]
 #[ignore = "'make test-kubernetes' runs it"]
 fn default_deny_with_accepts_by_label_through_service_and_dns() -> anyhow::Result<()> {
     scenario(Settings::default(), |fleet| {
         let oslo = install(fleet, "oslo", 1, 2)?;
-        oslo.admin().apply(SHOP)?;
+        oslo.admin().apply(&[SHOP, &sleeper("client"), &sleeper("stranger")].concat())?;
         ready(&oslo)?;
         fleet.settle(2)?;
         for pod in ["client", "stranger"] {
@@ -45,8 +48,7 @@ fn default_deny_with_accepts_by_label_through_service_and_dns() -> anyhow::Resul
 }
 
 fn the_agents_go_and_come_back(fleet: &Fleet, oslo: &Cluster) -> anyhow::Result<()> {
-    let agents = ["delete", "pods", "--namespace=axle-system", "--selector=app=axle-agent", "--now", "--wait=false"];
-    oslo.admin().run(&agents)?;
+    kubectl(oslo, "delete pods -n axle-system -l app.kubernetes.io/name=axle-agent --now --wait=false")?;
     for _ in 0..5 {
         is_cut(oslo, "stranger", &service(oslo)?)?;
         gets(oslo, "client", "web")?;
@@ -98,20 +100,6 @@ metadata: {name: web}
 spec:
   selector: {app: web}
   ports: [{name: http, port: 80, targetPort: http}, {name: other, port: 8081}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: client, labels: {app: client}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{name: a, image: "test.local/busybox:1", command: [sleep, "86400"]}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: stranger, labels: {app: stranger}}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{name: a, image: "test.local/busybox:1", command: [sleep, "86400"]}]
 "#;
 
 const POLICIES: &str = r#"

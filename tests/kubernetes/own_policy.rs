@@ -6,7 +6,7 @@ use axle_tests::{
 };
 
 use crate::{
-    fleet::{PODS, POLICY},
+    fleet::{POLICY, pods},
     installed::{address, gets, install, is_cut},
 };
 
@@ -16,7 +16,7 @@ fn a_policy_is_programmed_when_kernels_have_it_and_one_that_is_refused_changes_n
     scenario(Settings::default(), |fleet| {
         let oslo = install(fleet, "oslo", 1, 2)?;
         let kubectl = |arguments: &[&str]| oslo.admin().run(arguments);
-        oslo.admin().apply(PODS)?;
+        oslo.admin().apply(&pods())?;
         kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"])?;
         fleet.settle(2)?;
         let server = format!("{}:8080", address(&oslo, "server")?);

@@ -13,7 +13,10 @@ use axle_tests::{
 };
 use serde_json::Value;
 
-use crate::installed::{address, gets, install};
+use crate::{
+    installed::{address, agents, gets, install},
+    pods::server,
+};
 
 const PODS: usize = 10;
 const TRIES: usize = 4;
@@ -23,7 +26,7 @@ const TRIES: usize = 4;
 fn who_sends_at_once_is_judged_from_the_first_packet() -> anyhow::Result<()> {
     scenario(Settings::default(), |fleet| {
         let oslo = install(fleet, "oslo", 1, 2)?;
-        oslo.admin().apply(SERVER)?;
+        oslo.admin().apply(&server("server"))?;
         oslo.admin().run(&["wait", "--for=condition=Ready", "pod/server", "--timeout=60s"])?;
         fleet.settle(2)?;
         let server = format!("{}:8080", address(&oslo, "server")?);
@@ -76,12 +79,7 @@ fn round(fleet: &Fleet, oslo: &Cluster, name: &str, server: &str) -> anyhow::Res
 
 /// The agents no longer keep the chain, and it is as it was.
 fn unchain(fleet: &Fleet, oslo: &Cluster) -> anyhow::Result<()> {
-    let without = r#"[{"op": "test", "path": "/spec/template/spec/containers/0/args/6", "value": "--cni-configurations"},
-                      {"op": "remove", "path": "/spec/template/spec/containers/0/args/7"},
-                      {"op": "remove", "path": "/spec/template/spec/containers/0/args/6"}]"#;
-    let namespace = "--namespace=axle-system";
-    oslo.admin().run(&["patch", "daemonset/axle-agent", namespace, "--type=json", "--patch", without])?;
-    oslo.admin().run(&["rollout", "status", "daemonset/axle-agent", namespace, "--timeout=60s"])?;
+    agents(oslo, &fleet.hub.address(), "oslo", &["--set", "cni.enabled=false", "--wait"])?;
     fleet.settle(2)?;
     for node in &oslo.nodes {
         let file = node.root()?.join("etc/cni/net.d/10-pods.conflist");
@@ -92,17 +90,6 @@ fn unchain(fleet: &Fleet, oslo: &Cluster) -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-const SERVER: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: server}
-spec:
-  containers:
-  - name: a
-    image: test.local/busybox:1
-    command: [sh, -c, "echo page > /tmp/index.html; exec httpd -f -p 8080 -h /tmp"]
-"#;
 
 const EAGER: &str = r#"
 apiVersion: apps/v1
