@@ -14,7 +14,7 @@ use axle_core::{
     },
     policy::{
         Flow, Target, World, evaluate,
-        survey::{Judge, diff, lint, predict},
+        survey::{Judge, Room, diff, lint, predict},
         tables::{Limits, PortTable},
     },
 };
@@ -59,10 +59,10 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         let name = format!("diff of one new policy, {policies} policies x {endpoints} endpoints ({gaps} groups)");
         rows.push(Row::new("P15b", name, "ms", milliseconds(start)));
         let start = Instant::now();
-        let room = |_: Uid, _: &Name| Some(Limits::default());
+        let room = |_: Uid, _: &Name| Some(Room { limits: Limits::default(), used: None });
         let prediction = black_box(predict(&world, std::slice::from_ref(&change), &room, NODES));
         ensure!(prediction.concerned > 0 && prediction.refused.is_empty(), "{prediction:?}");
-        let (nodes, seen) = (prediction.concerned, prediction.concerned - prediction.unknown);
+        let (nodes, seen) = (prediction.concerned, prediction.concerned - prediction.estimated);
         let name = format!("room for it, {policies} policies x {endpoints} endpoints ({seen} of {nodes} nodes)");
         rows.push(Row::new("P15b", name, "ms", milliseconds(start)));
     }

@@ -356,4 +356,16 @@ impl Compiler {
             prefixes: prefixes4.max(prefixes6),
         }
     }
+
+    /// How full they were at most since this was asked last, with what exists only while a change is under way.
+    pub fn peak(&mut self) -> Usage {
+        Usage {
+            classes: self.classes.ids.most(),
+            rows: self.image.row_ids.most(),
+            blocks: self.image.block_ids.most(),
+            slots: self.image.slot_ids.most(),
+            locals: self.local_ids.most(),
+            ..self.usage()
+        }
+    }
 }

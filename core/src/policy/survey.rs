@@ -35,7 +35,7 @@ use crate::{
         tables::Direction,
     },
 };
-pub use capacity::{Overflow, Prediction, predict};
+pub use capacity::{Overflow, Prediction, Room, predict};
 pub use curve::Span;
 pub use diff::{Diff, End, Gap, diff};
 pub use lint::{Finding, Weight, lint};

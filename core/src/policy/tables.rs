@@ -226,6 +226,53 @@ pub struct Limits {
     pub prefixes: u32,
 }
 
+impl Limits {
+    /// Nothing of anything.
+    pub const NONE: Self = Self {
+        classes: 0,
+        port_classes: 0,
+        rows: 0,
+        blocks: 0,
+        slots: 0,
+        locals: 0,
+        addresses4: 0,
+        addresses6: 0,
+        prefixes: 0,
+    };
+
+    /// Each table by the name that nodes report it under.
+    #[must_use]
+    pub fn tables(&self) -> [(&'static str, u32); 9] {
+        [
+            ("classes", self.classes),
+            ("port_classes", self.port_classes.into()),
+            ("rows", self.rows),
+            ("blocks", self.blocks),
+            ("slots", self.slots),
+            ("workloads", self.locals),
+            ("addresses4", self.addresses4),
+            ("addresses6", self.addresses6),
+            ("prefixes", self.prefixes),
+        ]
+    }
+
+    /// Sets a table by that name; one that is not known is left alone.
+    pub fn set(&mut self, table: &str, holds: u32) {
+        match table {
+            "classes" => self.classes = holds,
+            "port_classes" => self.port_classes = u16::try_from(holds).unwrap_or(u16::MAX),
+            "rows" => self.rows = holds,
+            "blocks" => self.blocks = holds,
+            "slots" => self.slots = holds,
+            "workloads" => self.locals = holds,
+            "addresses4" => self.addresses4 = holds,
+            "addresses6" => self.addresses6 = holds,
+            "prefixes" => self.prefixes = holds,
+            _ => {}
+        }
+    }
+}
+
 impl Default for Limits {
     /// What a node holds that was told nothing else.
     fn default() -> Self {

@@ -3,16 +3,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axle_core::{
     log::Change,
-    model::{Name, Peers, Policy, Resource, Uid},
-    policy::{World, survey, tables::Limits},
+    model::{Kind, Name, Peers, Policy, Resource, Uid},
+    policy::{
+        World,
+        survey::{self, Overflow, Room},
+        tables::Limits,
+    },
 };
 use axle_proto::v1;
 
 use super::Violation;
 use crate::live::Live;
 
-/// Sorts of node that a change is compiled for, at most: each costs a full compile of the world.
-const SORTS: usize = 8;
+/// Objects that are compiled before it is estimated for the nodes that are left: some seconds of work.
+const WORK: usize = 4_000_000;
 /// A node of whose every table less than this part is used has room for a small change beyond doubt.
 const LIGHT: u64 = 4;
 /// Peers in a small change, at most.
@@ -31,33 +35,33 @@ pub(super) fn rooms(live: &Arc<Live>) -> Rooms {
         .collect()
 }
 
-/// What of a change does not fit, as faults, and what is not known, as a warning.
-pub(super) fn check(world: &World, changes: &[Change], rooms: &Rooms) -> (Vec<Violation>, Option<String>) {
+/// What of a change does not fit, as faults.
+pub(super) fn check(world: &World, changes: &[Change], rooms: &Rooms) -> Vec<Violation> {
     let small = changes.iter().map(peers).sum::<usize>() <= SMALL;
     let room = |cluster: Uid, node: &Name| match rooms.get(&(cluster, node.to_string())) {
         Some(tables) if small && !tables.is_empty() && tables.iter().all(|table| table.used * LIGHT < table.limit) => {
             None
         }
-        Some(tables) => Some(limits(tables)),
-        None => Some(Limits::default()),
+        Some(tables) => Some(room(tables)),
+        None => Some(Room { limits: Limits::default(), used: None }),
     };
-    let prediction = survey::predict(world, changes, &room, SORTS);
-    let violations = prediction.refused.iter().map(|overflow| {
+    let objects: usize = Kind::ALL.iter().map(|kind| world.objects(*kind).count()).sum();
+    let prediction = survey::predict(world, changes, &room, (WORK / objects.max(1)).max(1));
+    let violation = |overflow: &Overflow| {
         let cluster = |uid: Uid| world.cluster(uid).map_or_else(|| uid.to_string(), |it| it.name.to_string());
         let named = overflow.nodes.iter().take(5).map(|(uid, node)| format!("{}/{node}", cluster(*uid)));
         let more = overflow.nodes.len().saturating_sub(5);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let about = if overflow.is_estimate { "about " } else { "" };
         Violation {
             code: "does_not_fit".into(),
             field: format!("policy {} on {}{more}", overflow.policy.name, named.collect::<Vec<_>>().join(", ")),
-            got: format!("{} {}", overflow.shortage.wanted, overflow.shortage.what),
+            got: format!("{about}{} {}", overflow.shortage.wanted, overflow.shortage.what),
             want: format!("at most {}", overflow.shortage.limit),
             fix: "make the policy narrower, or the node's tables larger; an admin may force it (--force)".into(),
         }
-    });
-    let unknown = prediction.unknown;
-    let warning = format!("whether it fits was not looked at for {unknown} of {} nodes", prediction.concerned);
-    (violations.collect(), (unknown > 0).then_some(warning))
+    };
+    prediction.refused.iter().map(violation).collect()
 }
 
 fn peers(change: &Change) -> usize {
@@ -67,23 +71,12 @@ fn peers(change: &Change) -> usize {
     ingress.iter().chain(egress).flatten().map(|rule| of(&rule.peers)).sum()
 }
 
-/// What a node says it holds; the default of a table that it does not speak of.
-fn limits(tables: &[v1::Capacity]) -> Limits {
-    let mut limits = Limits::default();
-    for v1::Capacity { table, limit, .. } in tables {
-        let limit = u32::try_from(*limit).unwrap_or(u32::MAX);
-        match table.as_str() {
-            "classes" => limits.classes = limit,
-            "port_classes" => limits.port_classes = u16::try_from(limit).unwrap_or(u16::MAX),
-            "rows" => limits.rows = limit,
-            "blocks" => limits.blocks = limit,
-            "slots" => limits.slots = limit,
-            "workloads" => limits.locals = limit,
-            "addresses4" => limits.addresses4 = limit,
-            "addresses6" => limits.addresses6 = limit,
-            "prefixes" => limits.prefixes = limit,
-            _ => {}
-        }
+/// What a node says it holds, the default of a table that it does not speak of, and what of it is used.
+fn room(tables: &[v1::Capacity]) -> Room {
+    let (mut limits, mut used) = (Limits::default(), Limits::NONE);
+    for v1::Capacity { table, limit, used: taken } in tables {
+        limits.set(table, u32::try_from(*limit).unwrap_or(u32::MAX));
+        used.set(table, u32::try_from(*taken).unwrap_or(u32::MAX));
     }
-    limits
+    Room { limits, used: (!tables.is_empty()).then_some(used) }
 }

@@ -90,7 +90,7 @@ impl Operations {
 fn examine(world: &World, changes: &[Change], rooms: &Rooms, force: bool) -> Result<Checked, Problem> {
     let told = view::test(world, changes, &[]);
     let mut failing = violations(&told, "broken");
-    let (overflows, unknown) = capacity::check(world, changes, rooms);
+    let overflows = capacity::check(world, changes, rooms);
     let overflowing = !overflows.is_empty();
     failing.extend(overflows);
     if !failing.is_empty() && !force {
@@ -98,7 +98,7 @@ fn examine(world: &World, changes: &[Change], rooms: &Rooms, force: bool) -> Res
     }
     let missing = violations(&told, "missing").into_iter().map(|one| format!("{}: {}", one.field, one.got));
     let forced = failing.iter().map(|one| format!("forced against {}: {one}", one.field));
-    let mut warnings: Vec<String> = forced.chain(missing).chain(unknown).collect();
+    let mut warnings: Vec<String> = forced.chain(missing).collect();
     let is_put = |change: &Change| matches!(change, Change::Put(object) if object.key.kind == ObjectKind::Policy);
     if changes.iter().any(is_put) {
         warnings.extend(view::lint(world, changes).findings.iter().map(|finding| {

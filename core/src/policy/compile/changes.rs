@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ipnet::IpNet;
 
 use super::{
-    Compiler, Context, Refusal, Usage,
+    Compiler,
     nouns::Noun,
     policies::{World, is_about},
     workloads::{self, WorkloadId},
@@ -79,32 +79,6 @@ impl Compiler {
         if self.is_local(cluster, endpoint) {
             self.dirty.insert(uid);
         }
-    }
-
-    /// How full the tables of another node would be that knows the same objects, and what it would refuse. From then on
-    /// this compiler stands for that node; whoever asks about many nodes, such as the hub before it commits a policy, goes
-    /// from one to the next and pays for their workloads only. The plans are nobody's: no tables were kept in step.
-    pub fn usage_at(&mut self, context: Context) -> (Usage, Vec<Refusal>) {
-        let before = std::mem::replace(&mut self.context, context);
-        let is_at = |at: &Context, cluster: Uid, endpoint: &Endpoint| at.cluster == cluster && at.node == endpoint.node;
-        let concerned: Vec<_> = self
-            .nouns
-            .workloads
-            .iter()
-            .filter_map(|(id, _)| self.nouns.workloads.get(id))
-            .filter(|(_, cluster, endpoint)| {
-                is_at(&before, *cluster, endpoint) || is_at(&self.context, *cluster, endpoint)
-            })
-            .filter_map(|(uid, cluster, _)| Some((uid, cluster, Arc::clone(self.nouns.workloads.resource(uid)?))))
-            .collect();
-        for (uid, cluster, resource) in concerned {
-            self.remove_workload(uid);
-            self.dirty.insert(uid);
-            self.add_workload(uid, cluster, &resource);
-        }
-        self.places.touch_nodes();
-        let refused = self.update(&[]).refused;
-        (self.usage(), refused)
     }
 
     fn forget(&mut self, noun: &Noun) {

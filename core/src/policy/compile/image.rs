@@ -20,6 +20,7 @@ pub(super) struct Numbers {
     free: BTreeSet<u32>,
     next: u32,
     limit: u32,
+    most: u32,
 }
 
 /// Numbers not given out yet.
@@ -27,7 +28,7 @@ pub(super) type Available<'n> = std::iter::Chain<std::iter::Copied<btree_set::It
 
 impl Numbers {
     pub(super) fn new(first: u32, limit: u32) -> Self {
-        Self { free: BTreeSet::new(), next: first, limit }
+        Self { free: BTreeSet::new(), next: first, limit, most: first }
     }
 
     /// The numbers that can be given out, lowest first.
@@ -52,6 +53,13 @@ impl Numbers {
         } else {
             self.free.remove(&number);
         }
+        self.most = self.most.max(self.taken());
+    }
+
+    /// How many were given out at once since this was asked last.
+    pub(super) fn most(&mut self) -> u32 {
+        let taken = self.taken();
+        std::mem::replace(&mut self.most, taken)
     }
 
     /// Takes one back.

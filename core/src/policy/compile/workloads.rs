@@ -46,17 +46,6 @@ impl Workloads {
         Some((state.uid, self.clusters[state.cluster as usize], endpoint(&state.resource)?))
     }
 
-    /// What a workload is made of.
-    pub(super) fn resource(&self, uid: Uid) -> Option<&Arc<Resource>> {
-        Some(&self.state(self.find(uid)?)?.resource)
-    }
-
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkloadId, &Endpoint)> {
-        let states = (0..).zip(&self.states);
-        states.filter_map(|(id, state)| Some((id, endpoint(&state.as_ref()?.resource)?)))
-    }
-
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.by_uid.len()

@@ -58,17 +58,8 @@ impl Enforcer {
 }
 
 fn capacity(used: &Limits, limits: &Limits) -> Vec<Capacity> {
-    let one =
-        |table: &str, used: u32, limit: u32| Capacity { table: table.into(), used: used.into(), limit: limit.into() };
-    vec![
-        one("classes", used.classes, limits.classes),
-        one("port_classes", used.port_classes.into(), limits.port_classes.into()),
-        one("rows", used.rows, limits.rows),
-        one("blocks", used.blocks, limits.blocks),
-        one("slots", used.slots, limits.slots),
-        one("workloads", used.locals, limits.locals),
-        one("addresses4", used.addresses4, limits.addresses4),
-        one("addresses6", used.addresses6, limits.addresses6),
-        one("prefixes", used.prefixes, limits.prefixes),
-    ]
+    let tables = used.tables().into_iter().zip(limits.tables());
+    tables
+        .map(|((table, used), (_, limit))| Capacity { table: table.into(), used: used.into(), limit: limit.into() })
+        .collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     },
     policy::{
         Party, Ruling, Target, Verdict, World,
-        compile::{Compiler, Context, Outcome, Usage},
+        compile::{Compiler, Context, Outcome},
         judge,
         tables::{Counts, Direction, Limits, Local, PortTable, Tables, Write},
     },
@@ -320,19 +320,6 @@ impl Rig {
         fresh.peers.clone_from(&self.peers);
         fresh.apply(&changes);
         fresh
-    }
-
-    /// A compiler that goes over to another node of cluster 0 is as one that was there from the start.
-    pub(super) fn check_usage_at(&mut self, node: &str) {
-        let context = Context { cluster: uid(0), node: name(node) };
-        let objects = Kind::ALL.iter().flat_map(|kind| self.world.objects(*kind)).cloned().map(Change::Put);
-        let mut there = Compiler::new(context.clone(), ROOMY);
-        there.update(&objects.collect::<Vec<_>>());
-        let (usage, refused) = self.compiler.usage_at(context);
-        assert_eq!(refused, Vec::new());
-        assert_eq!(self.compiler.digest(), there.digest(), "on {node}");
-        let numbers = |usage: Usage| (usage.classes, usage.port_classes, usage.slots, usage.locals, usage.addresses4);
-        assert_eq!(numbers(usage), numbers(there.usage()), "on {node}");
     }
 
     /// Empty tables, brought to the present state at once, give the same verdicts.
