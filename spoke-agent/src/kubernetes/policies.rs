@@ -14,7 +14,10 @@ use axle_core::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::raw::{Kinded, Raw};
+use super::{
+    crd::MeshNetworkPolicy,
+    raw::{ClusterNetworkPolicy, Kinded, Raw},
+};
 
 /// The most violations that are told of one object.
 const TOLD: usize = 5;
@@ -42,11 +45,12 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The reason where another object has the same name.
+    /// The reason where another object has the same name in the log.
     pub const NAME_TAKEN: &'static str = "NameTaken";
 }
 
-/// A policy's name in the log.
+/// A policy's name in the log. There all kinds are one, so those of ClusterNetworkPolicy, which have no namespace either,
+/// begin with the kind: `clusternetworkpolicy.web`.
 pub type LogName = (Option<Name>, Name);
 
 /// What became of one object.
@@ -69,6 +73,8 @@ pub struct Reading {
 pub struct Policies {
     /// By object.
     pub readings: BTreeMap<Source, Reading>,
+    /// Names that a MeshNetworkPolicy has, or had.
+    ours: BTreeSet<String>,
 }
 
 impl Policies {
@@ -81,25 +87,30 @@ impl Policies {
             let ObjectMeta { name: Some(name), namespace, .. } = object.metadata.clone() else { continue };
             let source = Source { kind: K::KIND, api_version: K::api_version(), namespace, name };
             let reading = reading(&source, object, before.remove(&source));
+            if source.kind == MeshNetworkPolicy::KIND {
+                self.ours.insert(source.name.clone());
+            }
             self.readings.insert(source, reading);
         }
     }
 
-    /// What each object comes to. Kinds share their names: of two objects with one name the older counts.
+    /// What each object comes to. Of two with one name in the log the older counts.
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<&Source, Result<Arc<Policy>, Fault>> {
-        let mut firsts: BTreeMap<(Option<&str>, &str), (&str, &Source)> = BTreeMap::new();
+        let mut firsts: BTreeMap<_, (&str, &Source)> = BTreeMap::new();
         for (source, reading) in &self.readings {
-            let first = firsts.entry(source.shared()).or_insert((&reading.created, source));
+            let first = firsts.entry(source.called()).or_insert((&reading.created, source));
             *first = (*first).min((&reading.created, source));
         }
-        let outcome = |source: &Source, reading: &Reading| match firsts.get(&source.shared()) {
+        let outcome = |source: &Source, reading: &Reading| match firsts.get(&source.called()) {
             Some((_, first)) if *first != source => Err(Fault {
                 reason: Fault::NAME_TAKEN.into(),
                 message: format!(
-                    "{} {} has the same name and is older, and all kinds of policy share their names; nothing of this one \
-                     is in force: give it another name",
-                    first.kind, first.name
+                    "{} {} is older and has the name that this one would have at the hub, {}; nothing of this one is in \
+                     force: give it another name",
+                    first.kind,
+                    first.name,
+                    source.called().1
                 ),
             }),
             _ => reading.policy.clone(),
@@ -116,24 +127,34 @@ impl Policies {
                 Ok(policy) => policies.push((*policy).clone()),
                 Err(fault) => {
                     problems.push(format!("{source} is not accepted ({}): {}", fault.reason, fault.message));
-                    held.extend(source.log_name());
+                    held.extend(source.log_name().into_iter().chain(self.former_name(source)));
                 }
             }
         }
         (policies, held, problems)
     }
+
+    /// What a version of it from before kinds had names of their own is called in the log, unless that is another's.
+    fn former_name(&self, source: &Source) -> Option<LogName> {
+        let is_free = source.kind == ClusterNetworkPolicy::KIND && !self.ours.contains(&source.name);
+        is_free.then(|| Name::new(source.name.clone()).ok()).flatten().map(|name| (None, name))
+    }
 }
 
 impl Source {
-    fn shared(&self) -> (Option<&str>, &str) {
-        (self.namespace.as_deref(), &self.name)
-    }
-
-    /// What it is called in the log.
+    /// What it is called in the log; `None` where that is no name.
     #[must_use]
     pub fn log_name(&self) -> Option<LogName> {
         let namespace = self.namespace.clone().map(Name::new).transpose().ok()?;
-        Some((namespace, Name::new(self.name.clone()).ok()?))
+        Some((namespace, Name::new(self.called().1).ok()?))
+    }
+
+    fn called(&self) -> (Option<&str>, String) {
+        let name = match self.kind {
+            ClusterNetworkPolicy::KIND => format!("{}.{}", self.kind.to_ascii_lowercase(), self.name),
+            _ => self.name.clone(),
+        };
+        (self.namespace.as_deref(), name)
     }
 }
 
@@ -170,7 +191,10 @@ fn read(source: &Source, spec: Option<&Value>) -> Result<Policy, Fault> {
         document["spec"] = spec.clone();
     }
     let mut policies = manifest::parse_policies(&document.to_string()).map_err(|violations| fault(&violations))?;
-    policies.pop().ok_or_else(|| fault(&[]))
+    let mut policy = policies.pop().ok_or_else(|| fault(&[]))?;
+    policy.name = Name::new(source.called().1)
+        .map_err(|why| Fault { reason: "NameTooLong".into(), message: format!("its name at the hub: {why}") })?;
+    Ok(policy)
 }
 
 fn fault(violations: &[Violation]) -> Fault {

@@ -100,8 +100,8 @@ async fn kinds_of_kubernetes_are_taken_when_they_are_there_and_left_alone_if_tol
          egress: [{action: Deny, to: [{networks: [10.0.0.0/8]}], protocols: [{tcp: {destinationPort: {number: 80}}}]}]}}",
     );
     stage.apply(&of_cluster).await.unwrap();
-    until("the new kind", async || relay.policies() == ["cnp 5", "shop/np 0"]).await;
-    until("the same beside a plugin", async || beside.policies() == ["cnp 5"]).await;
+    until("the new kind", async || relay.policies() == ["clusternetworkpolicy.cnp 5", "shop/np 0"]).await;
+    until("the same beside a plugin", async || beside.policies() == ["clusternetworkpolicy.cnp 5"]).await;
     let api = stage.api("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", None);
     until("its condition", async || {
         condition(&api.get("cnp").await.unwrap().data, "axle.dev/Accepted") == said("True", "Accepted", 1)

@@ -61,21 +61,58 @@ fn an_object_without_specification_or_with_an_unknown_version_of_a_peer() {
     assert!(problems[0].contains("empty is not accepted (MissingField): spec"), "{problems:?}");
 }
 
+fn cluster(name: &str, spec: &str) -> Raw<ClusterNetworkPolicy> {
+    raw(&format!("{{metadata: {{name: {name}, creationTimestamp: \"{THEN}\"}}, spec: {spec}}}"))
+}
+
+fn names(policies: &Policies) -> Vec<String> {
+    policies.documents().0.iter().map(Policy::title).collect()
+}
+
 #[test]
-fn of_two_kinds_with_one_name_the_older_counts() {
+fn each_kind_has_its_own_names() {
     let mut policies = Policies::default();
-    let cnp: Raw<ClusterNetworkPolicy> =
-        raw(&format!("{{metadata: {{name: web, creationTimestamp: \"{THEN}\"}}, spec: {DENY}}}"));
     policies.take([mesh("web", LATER, DENY)].iter());
-    policies.take([cnp].iter());
-    let outcomes = policies.outcomes();
-    let of = |kind: &str| outcomes.iter().find(|(source, _)| source.kind == kind).unwrap().1.clone();
-    assert!(of("ClusterNetworkPolicy").is_ok());
-    let fault = of("MeshNetworkPolicy").unwrap_err();
-    assert!(fault.reason == "NameTaken" && fault.message.contains("ClusterNetworkPolicy web"), "{fault:?}");
+    policies.take([cluster("web", DENY)].iter());
+    assert_eq!(names(&policies), ["clusternetworkpolicy.web", "web"]);
+    assert!(policies.outcomes().values().all(Result::is_ok));
+    policies.take(std::iter::empty::<&Raw<MeshNetworkPolicy>>());
+    assert_eq!(names(&policies), ["clusternetworkpolicy.web"]);
+}
+
+#[test]
+fn of_two_with_one_name_at_the_hub_the_older_counts() {
+    let mut policies = Policies::default();
+    policies.take([mesh("clusternetworkpolicy.web", LATER, DENY)].iter());
+    policies.take([cluster("web", DENY)].iter());
+    let fault = policies.outcomes().into_values().find_map(Result::err).unwrap();
+    assert!(fault.reason == "NameTaken" && fault.message.contains("ClusterNetworkPolicy web is older"), "{fault:?}");
     assert_eq!(policies.documents().0.len(), 1);
     policies.take(std::iter::empty::<&Raw<ClusterNetworkPolicy>>());
     assert!(policies.outcomes().values().all(Result::is_ok), "it comes into force when the older one goes");
+}
+
+/// What is in force by the name of before stays so, if what is there now cannot be read.
+#[test]
+fn a_refused_one_is_held_also_by_the_name_of_before() {
+    let held = |policies: &Policies| policies.documents().1.into_iter().map(|(_, name)| name.to_string()).collect();
+    let mut policies = Policies::default();
+    policies.take([cluster("web", MISSPELT)].iter());
+    let both: Vec<String> = held(&policies);
+    assert_eq!(both, ["clusternetworkpolicy.web", "web"]);
+    // The name is another's: what is in the log by it goes with that one.
+    policies.take([mesh("web", LATER, DENY)].iter());
+    policies.take(std::iter::empty::<&Raw<MeshNetworkPolicy>>());
+    let own: Vec<String> = held(&policies);
+    assert_eq!(own, ["clusternetworkpolicy.web"]);
+}
+
+#[test]
+fn a_name_that_gets_too_long_is_refused() {
+    let mut policies = Policies::default();
+    policies.take([cluster(&"a".repeat(253), DENY)].iter());
+    let fault = policies.outcomes().into_values().find_map(Result::err).unwrap();
+    assert!(fault.reason == "NameTooLong" && fault.message.contains("it has 274 characters"), "{fault:?}");
 }
 
 #[test]
