@@ -1,7 +1,13 @@
-//! What is wrong at present, by who says so: shown in the status, told to the hub.
-use std::{collections::BTreeMap, sync::Arc};
+//! What is wrong at present, by who says so: shown in the status, told to the hub, and in the log when it begins.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::sync::watch;
+
+/// The most sentences that are logged at a time.
+const LOGGED: usize = 10;
 
 /// Sentences by source. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -18,7 +24,12 @@ impl Problems {
     pub fn set(&self, source: &'static str, problems: Vec<String>) {
         self.0.send_if_modified(|held| {
             let before = if problems.is_empty() { held.remove(source) } else { held.insert(source, problems.clone()) };
-            before.unwrap_or_default() != problems
+            let before = before.unwrap_or_default();
+            let known: BTreeSet<&String> = before.iter().collect();
+            for problem in problems.iter().filter(|problem| !known.contains(problem)).take(LOGGED) {
+                tracing::warn!(source, %problem, "something is wrong");
+            }
+            before != problems
         });
     }
 

@@ -95,10 +95,7 @@ impl Joiner {
                     tracing::info!(cluster.name = %enrollment.cluster_name, node.name = %enrollment.node, "joined");
                     return Ok(enrollment);
                 }
-                Err(why) => {
-                    tracing::warn!(%why, "the node has not joined yet");
-                    problems.set(SOURCE, vec![format!("this node has not joined yet: {why}")]);
-                }
+                Err(why) => problems.set(SOURCE, vec![format!("this node has not joined yet: {why}")]),
             }
             tokio::time::sleep(PAUSES.0 + pauses.next(getrandom::u64().unwrap_or_default())).await;
         }

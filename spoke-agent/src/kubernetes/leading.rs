@@ -21,7 +21,7 @@ use super::{
     secret::Shared,
     teller::Telling,
     trouble::Trouble,
-    watch::{Watched, follow},
+    watch::{Watched, complaint, follow},
 };
 use crate::{
     credentials::RoleCredentials,
@@ -192,7 +192,7 @@ impl Leading {
         });
         tasks.spawn("the relay's Secret", shared.keep(problems.clone()));
         let nodes = follow(Api::<PartialObjectMeta<Node>>::all(api.client()), ListParams::default(), |_| {});
-        tasks.spawn("nodes that are gone", forget_nodes(nodes, relay.nodes()));
+        tasks.spawn("nodes that are gone", forget_nodes(nodes, relay.nodes(), problems.clone()));
         let place = Saying {
             credentials: relay.credentials().clone(),
             cluster: relay.cluster(),
@@ -295,11 +295,13 @@ async fn mark(pods: &Api<Pod>, pod: &str, value: Option<&str>) -> kube::Result<(
 
 /// A node without an object is none of the cluster. Only what the API server says now counts, and for a while: a node may
 /// have joined before its object was seen.
-async fn forget_nodes(mut watched: Watched<PartialObjectMeta<Node>>, nodes: Nodes) {
+async fn forget_nodes(mut watched: Watched<PartialObjectMeta<Node>>, nodes: Nodes, problems: Problems) {
     let mut missing: BTreeMap<Name, Instant> = BTreeMap::new();
     loop {
         {
             let held = watched.borrow_and_update();
+            let why = complaint(&held).map(|why| format!("nodes that are gone are not removed: {why}"));
+            problems.set("nodes that are gone", why.into_iter().collect());
             if !held.complete || held.trouble.is_some() {
                 missing.clear();
             } else {

@@ -1,6 +1,7 @@
 //! Whole agents beside a real API server: nobody runs pods there, so what a kubelet would say is said by the tests.
 mod agents;
 mod api;
+mod permissions;
 
 use std::{
     path::{Path, PathBuf},
@@ -15,8 +16,8 @@ use axle_agent::{
 };
 use axle_core::model::Name;
 use axle_tests::{
-    kubernetes::ApiServer as Server,
-    process::{Place, Process},
+    kubernetes::{ApiServer as Server, program},
+    process::{Place, Process, run},
 };
 use axle_transport::pki::JoinToken;
 
@@ -24,6 +25,21 @@ use super::stage::Stage;
 
 const NAMESPACE: &str = "axle-system";
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn charts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
+}
+
+/// The accounts of an installation and what they may do, as the chart says.
+fn permissions() -> String {
+    let mut helm = Command::new(program("helm").unwrap());
+    helm.args(["template", "agents", "axle-agent", "--namespace", NAMESPACE, "--show-only", "templates/rbac.yaml"]);
+    run(helm.args(["--set", "hub.address=hub:7443,hub.cluster=alpha"]).current_dir(charts())).unwrap()
+}
+
+/// In front of the relay.
+const SERVICE: &str = "{apiVersion: v1, kind: Service, metadata: {name: axle-relay, namespace: axle-system}, spec: \
+                       {clusterIP: 10.96.0.77, selector: {axle.dev/relay: leader}, ports: [{port: 7444}]}}";
 
 /// A cluster with one node and our installation in it, without any pod.
 struct Cluster {
@@ -36,7 +52,8 @@ impl Cluster {
         server.namespace(NAMESPACE).unwrap();
         server.namespace("shop").unwrap();
         let cluster = Self { server };
-        cluster.apply(include_str!("kubernetes.yaml"));
+        cluster.permit();
+        cluster.apply(SERVICE);
         cluster.node();
         cluster
     }
@@ -92,6 +109,20 @@ impl Cluster {
 
     async fn api(&self, account: &str) -> ApiServer {
         ApiServer::find(Some(&self.kubeconfig(account))).await.unwrap()
+    }
+
+    /// Gives the accounts what the chart gives them.
+    fn permit(&self) {
+        self.server.admin().feed(&["apply", "-n", NAMESPACE, "-f", "-"], &permissions()).unwrap();
+    }
+
+    /// The kinds that the chart brings, and ClusterNetworkPolicy.
+    fn definitions(&self) {
+        let crds = charts().join("axle-agent/crds");
+        for file in [crds, program("clusternetworkpolicies.yaml").unwrap()] {
+            self.server.admin().run(&["apply", "--server-side", "-f", file.to_str().unwrap()]).unwrap();
+        }
+        self.kubectl("wait --for=condition=Established crd --all --timeout=60s");
     }
 
     /// A relay, as the process that its pod is.
