@@ -11,6 +11,7 @@ use axle_core::{
     model::{Fleet, Name},
 };
 use clap::{Args, ValueEnum};
+use form_urlencoded::byte_serialize;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Labels that tell instances of one workload apart. They are no part of an identity, else there would be as many
@@ -29,6 +30,10 @@ pub struct Config {
     /// The database: sqlite:<path> or postgres://user@host/name [default: sqlite:<data-dir>/hub.db]
     #[arg(long, global = true, env = "AXLE_HUB_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
+
+    /// The root, in PEM, that a Postgres must prove itself by, with the URL's host in its certificate (sslmode=verify-full)
+    #[arg(long, global = true, env = "AXLE_HUB_DATABASE_CA", value_name = "FILE")]
+    pub database_ca: Option<PathBuf>,
 
     /// Where relays, the CLI and browsers connect, with TLS
     #[arg(long, env = "AXLE_HUB_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:7443")]
@@ -132,15 +137,27 @@ impl Config {
         }
     }
 
-    /// The database's URL.
+    /// The database's URL, with what it must prove itself by.
     ///
     /// # Errors
-    /// As for [`Config::data_dir`].
+    /// As for [`Config::data_dir`], and for a root that no URL or another one is for.
     pub fn database(&self) -> Result<String, String> {
-        match &self.database {
-            Some(url) => Ok(url.clone()),
-            None => Ok(format!("sqlite:{}", self.data_dir()?.join("hub.db").display())),
+        let url = match &self.database {
+            Some(url) => url.clone(),
+            None => format!("sqlite:{}", self.data_dir()?.join("hub.db").display()),
+        };
+        let Some(ca) = &self.database_ca else { return Ok(url) };
+        if !url.starts_with("postgres") {
+            return Err("database-ca: is for a Postgres; give --database postgres://… too, or leave it out".into());
         }
+        if ["sslmode", "sslrootcert"].iter().any(|name| url.contains(name)) {
+            return Err(
+                "database-ca: the database's URL says sslmode or sslrootcert itself; say it in one place".into()
+            );
+        }
+        let mark = if url.contains('?') { '&' } else { '?' };
+        let file: String = byte_serialize(ca.as_os_str().as_encoded_bytes()).collect();
+        Ok(format!("{url}{mark}sslmode=verify-full&sslrootcert={file}"))
     }
 
     /// What the fleet begins with.
@@ -186,7 +203,7 @@ impl Config {
         {
             faults.push("database: of no known kind; wanted sqlite:<path> or postgres://user@host/name".into());
         }
-        if let Err(fault) = self.data_dir() {
+        if let Err(fault) = self.data_dir().and_then(|_| self.database()) {
             faults.push(fault);
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
@@ -289,6 +306,26 @@ mod tests {
             let faults = parse(&flags).unwrap().check().unwrap_err().join("\n");
             assert!(faults.contains(wanted), "{faults}");
         }
+    }
+
+    #[test]
+    fn a_root_for_the_database_is_part_of_its_url_or_refused() {
+        let ca = "--database-ca=/etc/the ca";
+        for (url, wanted) in [
+            ("postgres://db/axle", "postgres://db/axle?sslmode=verify-full&sslrootcert=%2Fetc%2Fthe+ca"),
+            ("postgres://db/axle?port=1", "postgres://db/axle?port=1&sslmode=verify-full&sslrootcert=%2Fetc%2Fthe+ca"),
+        ] {
+            assert_eq!(parse(&["--database", url, ca]).unwrap().database().unwrap(), wanted);
+        }
+        for (url, wanted) in [
+            ("postgres://db/axle?sslmode=disable", "in one place"),
+            ("postgres://db/axle?sslrootcert=/other", "in one place"),
+            ("sqlite:/x/hub.db", "is for a Postgres"),
+        ] {
+            let faults = parse(&["--data-dir=/x", "--database", url, ca]).unwrap().check().unwrap_err().join("\n");
+            assert!(faults.contains(wanted), "{faults}");
+        }
+        assert!(parse(&["--data-dir=/x", ca]).unwrap().check().is_err());
     }
 
     #[test]

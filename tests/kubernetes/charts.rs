@@ -1,5 +1,5 @@
 //! The charts: rendered by Helm with many values, and taken by an API server; what contradicts is refused with a sentence.
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 use axle_tests::{
@@ -10,11 +10,8 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "axle-system";
 
-/// Kinds of others that a chart may make, so that the API server has them. Their fields are not looked at.
-const FOREIGN: [(&str, &str, &str); 2] = [
-    ("cert-manager.io", "certificates", "Certificate"),
-    ("monitoring.coreos.com", "servicemonitors", "ServiceMonitor"),
-];
+/// Kinds of others that a chart may make, as their authors define them.
+const FOREIGN: [&str; 4] = ["certificates", "issuers", "servicemonitors", "podmonitors"];
 
 /// What `helm template` makes of a chart with these values, each as `--set` takes it.
 fn render(chart: &str, values: &[&str]) -> anyhow::Result<String> {
@@ -41,26 +38,11 @@ fn server(level: &str, accounts: &[&str]) -> anyhow::Result<ApiServer> {
     }
     let label = format!("pod-security.kubernetes.io/enforce={level}");
     server.admin().run(&["label", "namespace", NAMESPACE, &label])?;
-    for (group, plural, kind) in FOREIGN {
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.{group}")},
-            "spec": {
-                "group": group,
-                "scope": "Namespaced",
-                "names": {"plural": plural, "kind": kind},
-                "versions": [{
-                    "name": "v1",
-                    "served": true,
-                    "storage": true,
-                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-                }],
-            },
-        });
-        server.admin().apply(&crd.to_string())?;
-        server.admin().run(&["wait", "--for=condition=Established", "crd", &format!("{plural}.{group}")])?;
+    for kind in FOREIGN {
+        let definition = fs::read_to_string(program(&format!("{kind}.yaml"))?)?;
+        server.admin().feed(&["apply", "--server-side", "-f", "-"], &definition)?;
     }
+    server.admin().run(&["wait", "--for=condition=Established", "crd", "--all"])?;
     Ok(server)
 }
 
@@ -104,11 +86,14 @@ fn the_hubs_chart_is_taken_with_restricted_rights() -> anyhow::Result<()> {
         "updateStrategy=RollingUpdate",
         "advertise={hub.example:7443,[2001:db8::1]:7443}",
         "listenAddress=::",
+        "database.postgres.ca.existingSecret=database",
+        "database.postgres.ca.key=root.pem",
     ];
     let objects = taken(&server, &render("axle-hub", &[&POSTGRES[..], &more].concat())?)?;
     let hub = find(&objects, "Deployment").context("a Deployment")?;
     let environment = hub["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
-    for wanted in ["hub.example:7443,[2001:db8::1]:7443", "[::]:7443", r#""key":"url","name":"database""#] {
+    for wanted in ["hub.example:7443,[2001:db8::1]:7443", "[::]:7443", r#""key":"url","name":"database""#, "/root.pem"]
+    {
         ensure!(environment.contains(wanted), "{wanted} in {environment}");
     }
     ensure!(find(&objects, "PodDisruptionBudget").is_some());
@@ -156,6 +141,11 @@ fn values_of_the_hub_that_contradict_are_refused_with_a_sentence() -> anyhow::Re
         (&["replicas=2"][..], "SQLite is for one hub"),
         (&["database.kind=postgres"], "name the Secret that holds its URL"),
         (&["database.postgres.existingSecret=x"], "set database.kind to postgres"),
+        (&["database.postgres.ca.existingSecret=x"], "with the root of a PostgreSQL"),
+        (&[POSTGRES[0], POSTGRES[1], "database.sqlite.storageClassName=x"], "is for SQLite's volume"),
+        (&["updateStrategy=RollingUpdate"], "the one hub must end"),
+        (&["networkPolicy.enabled=false", "networkPolicy.from[0].ipBlock.cidr=10.0.0.0/8"], "who may connect"),
+        (&["ingress.host=hub.example"], "enable it, or leave the host out"),
         (&["ingress.enabled=true", "ingress.tls.secretName=x"], "give the host"),
         (&["ingress.enabled=true", "ingress.host=hub.example"], "name the Secret of its certificate"),
         (&["ingress.tls.certManager.enabled=true", "ingress.tls.certManager.issuerName=x"], "enable the ingress too"),

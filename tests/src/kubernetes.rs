@@ -4,7 +4,6 @@
 //! its nodes has a kubelet and a container runtime in namespaces of its own, on a host of the fabric, which leads pods of
 //! all clusters to each other. Nothing is pulled: an [`Image`] is made of files of this machine.
 mod api_server;
-mod authority;
 mod cluster;
 mod image;
 mod kubectl;

@@ -3,6 +3,7 @@
 //!
 //! Everything here is owned: a value that is dropped takes its processes, namespaces, mounts and cgroups with it, and
 //! what a killed run left behind is swept by the next one ([`lease`]).
+mod authority;
 pub mod binaries;
 pub mod bpf;
 pub mod cgroup;

@@ -1,7 +1,12 @@
 //! A PostgreSQL server of one's own: on a temporary folder and a Unix socket, so without a port that could collide.
 use std::{
-    env, fs,
-    os::unix::{fs::chown, process::CommandExt},
+    env,
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -13,6 +18,7 @@ use nix::unistd::{Uid, User};
 use tempfile::TempDir;
 
 use crate::{
+    authority::Authority,
     eventually,
     process::{Place, Process, run},
 };
@@ -25,6 +31,16 @@ pub struct Postgres {
     programs: Programs,
     folder: TempDir,
     databases: AtomicU32,
+    tls: Option<Tls>,
+}
+
+/// Where others reach it, by TLS only.
+#[derive(Debug)]
+struct Tls {
+    /// Two addresses of loopback; the first is in the certificate.
+    hosts: [String; 2],
+    port: u16,
+    authority: Authority,
 }
 
 impl Postgres {
@@ -33,17 +49,44 @@ impl Postgres {
     /// # Errors
     /// Where PostgreSQL's server programs are missing or do not start.
     pub fn start() -> anyhow::Result<Self> {
+        let mut postgres = Self::create()?;
+        postgres.resume()?;
+        Ok(postgres)
+    }
+
+    /// The same, which others reach on loopback too: only by TLS, with a root of its own.
+    ///
+    /// # Errors
+    /// As for [`Postgres::start`].
+    pub fn start_with_tls() -> anyhow::Result<Self> {
+        let mut postgres = Self::create()?;
+        let authority = Authority::create(&postgres.folder.path().join("pki"))?;
+        // This process's own addresses, so nobody else takes the port.
+        let [_, a, b, c] = std::process::id().to_be_bytes();
+        let hosts = [format!("127.{a}.{b}.{c}"), format!("127.{}.{b}.{c}", a | 0x80)];
+        let port = TcpListener::bind((hosts[0].as_str(), 0))?.local_addr()?.port();
+        authority.sign("postgres", "postgres", None, &hosts[..1])?;
+        let data = postgres.folder.path().join("data");
+        for (from, to) in [("postgres.crt", "server.crt"), ("postgres.key", "server.key")] {
+            let to = data.join(to);
+            fs::copy(authority.file(from), &to)?;
+            fs::set_permissions(&to, Permissions::from_mode(0o600))?;
+            postgres.programs.give(&to)?;
+        }
+        fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.0/8 trust\n")?;
+        postgres.tls = Some(Tls { hosts, port, authority });
+        postgres.resume()?;
+        Ok(postgres)
+    }
+
+    fn create() -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         let folder = tempfile::Builder::new().prefix("axle-postgres-").tempdir()?;
-        if let Some(user) = &programs.user {
-            chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-        }
+        programs.give(folder.path())?;
         let mut initdb = programs.command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--username=axle", "--encoding=UTF8", "--locale=C", "--pgdata"]);
         run(initdb.arg(folder.path().join("data")))?;
-        let mut postgres = Self { server: None, programs, folder, databases: AtomicU32::new(0) };
-        postgres.resume()?;
-        Ok(postgres)
+        Ok(Self { server: None, programs, folder, databases: AtomicU32::new(0), tls: None })
     }
 
     /// A new, empty database of this server, as a connection URL.
@@ -51,10 +94,41 @@ impl Postgres {
     /// # Errors
     /// Where the server is away.
     pub fn database(&self) -> anyhow::Result<String> {
+        let socket = self.folder.path().display();
+        Ok(format!("postgres://axle@localhost/{}?host={socket}", self.create_database()?))
+    }
+
+    /// The same as others reach it, at an address that is in the server's certificate, and at one that is not.
+    ///
+    /// # Errors
+    /// As for [`Postgres::database`], and where it has no TLS.
+    pub fn tls_database(&self) -> anyhow::Result<[String; 2]> {
+        let (name, tls) = (self.create_database()?, self.tls.as_ref().context("it was started without TLS")?);
+        Ok(tls.hosts.each_ref().map(|host| format!("postgres://axle@{host}:{}/{name}", tls.port)))
+    }
+
+    /// The file of the root that it proves itself by.
+    ///
+    /// # Errors
+    /// Where it has no TLS.
+    pub fn ca(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.tls.as_ref().context("it was started without TLS")?.authority.file("ca.crt"))
+    }
+
+    fn create_database(&self) -> anyhow::Result<String> {
         let name = format!("axle{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let socket = self.folder.path();
-        run(self.programs.command("createdb").arg("--host").arg(socket).args(["--username=axle", &name]))?;
-        Ok(format!("postgres://axle@localhost/{name}?host={}", socket.display()))
+        run(self.client("createdb").arg(&name))?;
+        Ok(name)
+    }
+
+    /// A program of PostgreSQL that asks the server.
+    fn client(&self, program: &str) -> Command {
+        let mut command = self.programs.command(program);
+        command.arg("--username=axle").arg("--host").arg(self.folder.path());
+        if let Some(tls) = &self.tls {
+            command.args(["--port", &tls.port.to_string()]);
+        }
+        command
     }
 
     /// Kills the server without warning, as a power cut would.
@@ -75,7 +149,11 @@ impl Postgres {
             // What a killed server leaves: its lock names a process that is gone.
             let _ = fs::remove_file(data.join("postmaster.pid"));
             let mut command = self.programs.command("postgres");
-            command.args(["-h", "", "-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]);
+            command.args(["-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-h"]);
+            match &self.tls {
+                None => command.arg(""),
+                Some(tls) => command.arg(tls.hosts.join(",")).args(["-c", "ssl=on", "-p", &tls.port.to_string()]),
+            };
             command.arg("-k").arg(socket).arg("-D").arg(&data);
             Process::start("postgres", command, &Place::default(), &socket.join("log"))
         };
@@ -86,7 +164,7 @@ impl Postgres {
                 server = start()?;
                 return Err(ended);
             }
-            run(self.programs.command("pg_isready").args(["--quiet", "--username=axle", "--host"]).arg(socket))
+            run(self.client("pg_isready").arg("--quiet"))
         })?;
         self.server = Some(server);
         Ok(())
@@ -114,6 +192,12 @@ impl Programs {
         });
         let folder = folder.context("PostgreSQL's server programs are missing; 'make setup' installs them")?;
         Ok(Self { folder, user })
+    }
+
+    /// Makes a file or folder theirs.
+    fn give(&self, path: &Path) -> anyhow::Result<()> {
+        self.user.as_ref().map_or(Ok(()), |user| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())))?;
+        Ok(())
     }
 
     fn command(&self, program: &str) -> Command {

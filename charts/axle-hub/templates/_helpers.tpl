@@ -34,7 +34,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Values.database.kind "postgres" }}
 - name: AXLE_HUB_DATABASE
   valueFrom: {secretKeyRef: {name: {{ .Values.database.postgres.existingSecret }}, key: {{ .Values.database.postgres.key }}}}
+{{- with .Values.database.postgres.ca }}
+{{- if .existingSecret }}
+- {name: AXLE_HUB_DATABASE_CA, value: {{ printf "/etc/axle-hub/database/%s" .key | quote }}}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "axle-hub.databaseMount" -}}
+{{- if .Values.database.postgres.ca.existingSecret -}}
+- {name: database-ca, mountPath: /etc/axle-hub/database, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "axle-hub.databaseVolume" -}}
+{{- with .Values.database.postgres.ca -}}
+{{- if .existingSecret -}}
+- {name: database-ca, secret: {secretName: {{ .existingSecret }}, items: [{key: {{ .key }}, path: {{ .key }}}]}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Nobody, with no rights, on files that it cannot change. */ -}}

@@ -1,4 +1,5 @@
 //! The log in Postgres, for several hubs.
+mod connect;
 mod reports;
 
 use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use axle_core::{
 };
 use sqlx::{
     PgPool, Postgres, Row, Transaction,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
+    postgres::{PgListener, PgRow},
 };
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -38,17 +39,7 @@ impl PostgresStore {
     /// # Errors
     /// When the database cannot be reached or was written by a newer hub.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions =
-            url.parse().map_err(|why| StoreError::Setup(format!("the database URL: {why}")))?;
-        let options = options.application_name("axle-hub").options([
-            ("statement_timeout", "10s"),
-            ("lock_timeout", "5s"),
-            ("idle_in_transaction_session_timeout", "10s"),
-            // An acknowledged write survives a crash of the server, whatever the server's own default.
-            ("synchronous_commit", "on"),
-        ]);
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(3));
-        let pool = pool.connect_with(options).await?;
+        let pool = connect::connect(url).await?;
         sqlx::migrate!("../migrations/postgres").run(&pool).await.map_err(migrating)?;
         let changed = Arc::new(Notify::new());
         let listener = tokio::spawn(listen(pool.clone(), changed.clone()));

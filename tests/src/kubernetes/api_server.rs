@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use socket2::{Domain, Socket, Type};
 
-use super::{Kubectl, PATIENCE, authority::Authority, program};
+use super::{Kubectl, PATIENCE, program};
 use crate::{
+    authority::Authority,
     cgroup, eventually,
     lease::Lease,
     process::{Place, Process},

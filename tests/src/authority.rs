@@ -1,4 +1,4 @@
-//! A cluster's certificates, and the kubeconfigs made of them.
+//! A root of certificates, and the kubeconfigs made of them.
 use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
@@ -13,22 +13,22 @@ use rcgen::{
 };
 use serde_json::json;
 
-/// The root of a cluster's certificates, and the folder that they are in.
+/// A root of certificates, such as a cluster's, and the folder that they are in.
 #[derive(Debug)]
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
 }
 
 impl Authority {
     /// A new root, in `ca.crt` and `ca.key`.
-    pub(super) fn create(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn create(folder: &Path) -> anyhow::Result<Self> {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "kubernetes");
+        params.distinguished_name.push(DnType::CommonName, "axle-tests");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
@@ -38,14 +38,14 @@ impl Authority {
     }
 
     /// A file of the folder, such as `ca.crt`.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// A certificate for both ends of TLS, in `<name>.crt` and `<name>.key`. The API server takes its bearer for the
     /// user `user` in the group `group`; a server proves with it that it is one of `hosts` (DNS names and addresses).
     /// Source of the first: Kubernetes, "Authenticating", X.509 client certificates.
-    pub(super) fn sign(&self, name: &str, user: &str, group: Option<&str>, hosts: &[String]) -> anyhow::Result<()> {
+    pub(crate) fn sign(&self, name: &str, user: &str, group: Option<&str>, hosts: &[String]) -> anyhow::Result<()> {
         let mut params = CertificateParams::new(hosts)?;
         params.distinguished_name.push(DnType::CommonName, user);
         if let Some(group) = group {
@@ -60,7 +60,7 @@ impl Authority {
     }
 
     /// A key pair that signs the tokens of service accounts, in `<name>.key` and `<name>.pub`.
-    pub(super) fn key_pair(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) fn key_pair(&self, name: &str) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
         fs::write(self.file(&format!("{name}.key")), key.serialize_pem())?;
         fs::write(self.file(&format!("{name}.pub")), key.public_key_pem())?;
@@ -68,7 +68,7 @@ impl Authority {
     }
 
     /// Signs for `user` and writes `<name>.kubeconfig`, which holds all that it takes to speak to the API at `url`.
-    pub(super) fn kubeconfig(&self, name: &str, url: &str, user: &str, group: Option<&str>) -> anyhow::Result<PathBuf> {
+    pub(crate) fn kubeconfig(&self, name: &str, url: &str, user: &str, group: Option<&str>) -> anyhow::Result<PathBuf> {
         self.sign(name, user, group, &[])?;
         let embed = |file: String| fs::read(self.file(&file)).map(|text| STANDARD.encode(text));
         let cluster = json!({"server": url, "certificate-authority-data": embed("ca.crt".into())?});
