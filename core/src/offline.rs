@@ -101,6 +101,12 @@ impl Fleet<'_> {
                 }
                 Document::Service(service) => {
                     services.insert((&service.namespace, &service.name), service);
+                    if !service.addresses.is_empty() {
+                        let names =
+                            ["service", folder.name.as_str(), service.namespace.as_str(), service.name.as_str()];
+                        let own = Resource::Service(service.own());
+                        self.put(own, Scope::Cluster(home), uid_of(&names), folder.name.as_str());
+                    }
                 }
                 Document::ServiceExport(export) => exports.push(export),
                 Document::Policy(policy) => {

@@ -5,6 +5,7 @@ mod evaluate;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod leads;
 mod matching;
 mod question;
 pub mod survey;
@@ -15,6 +16,7 @@ pub use crate::model::REGION_LABEL;
 pub use decision::{Decision, Reason, RuleId, Ruling, Side, Verdict};
 pub use evaluate::{Flow, STEPS, Step, evaluate, judge};
 pub use explain::{Asked, Explanation, Trace, explain};
+pub use leads::leads;
 pub use matching::{Match, Miss, Target, cluster_labels};
 pub use question::{Misunderstood, PROTOCOLS, protocol_named};
 pub use world::{Party, Workload, World};

@@ -170,6 +170,13 @@ metadata: {name: NAME, namespace: shop, labels: {app: NAME}}
 spec: {interface: veth, addresses: [ADDRESS]}
 ";
 
+const SERVICE: &str = "\
+apiVersion: axle.dev/v1alpha1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {selector: {app: db}, clusterIPs: [10.96.0.7], ports: [{port: 80, targetPort: 5432}]}
+";
+
 /// Nobody's hub: a folder of two clusters and one of policies.
 fn fleet(user: &User) -> (String, String) {
     let dir = user.dir.path().join("clusters");
@@ -194,6 +201,16 @@ async fn without_a_hub_the_answers_are_the_same() {
     let explained =
         run(&["policy", "explain", "--from", "east/shop/web", "--to", "east/shop/db", "--port", "5432"]).await.good();
     assert!(explained.contains("ingress of east/shop/db: accept by ") && explained.contains("guard-db"), "{explained}");
+    std::fs::write(user.dir.path().join("clusters/east/service.yaml"), SERVICE).unwrap();
+    let led = async |from: &str| {
+        run(&["policy", "explain", "--from", from, "--to", "10.96.0.7", "--port", "80"]).await.good()
+    };
+    let said = led("east/shop/web").await;
+    for part in
+        ["10.96.0.7 tcp 80: accept", "1 of 1 backends can", "10.1.2.1 port 5432: accept", "ingress of east/shop/db"]
+    {
+        assert!(said.contains(part), "{part} in {said}");
+    }
     assert!(run(&["policy", "test"]).await.good().contains("ok shop: web reaches db: 1 flow"));
     assert_eq!(run(&["policy", "lint"]).await.good(), "nothing to say\n");
     let open =

@@ -8,7 +8,7 @@ use super::{
     reader::{At, Faults, Map},
 };
 use crate::model::{
-    Affinity, Distribution, EndpointSlice, Family, Internal, Labels, MAX_SERVICE_PORTS, Name, PortTarget,
+    self, Affinity, Distribution, EndpointSlice, Family, Internal, Labels, MAX_SERVICE_PORTS, Name, PortTarget,
     ServiceExport, ServicePort, Traffic, Traits,
 };
 
@@ -50,6 +50,16 @@ pub struct Export {
     pub labels: Labels,
     /// Annotations that the import shall carry.
     pub annotations: Labels,
+}
+
+impl Service {
+    /// The service as its own cluster's nodes need it.
+    #[must_use]
+    pub fn own(&self) -> model::Service {
+        let Self { namespace, name, selector, ports, addresses, traits, global, sliced, affinity: _ } = self.clone();
+        let selector = if sliced { Labels::new() } else { selector };
+        model::Service { namespace, name, selector, addresses, ports, traffic: traits.traffic, global }
+    }
 }
 
 impl Export {

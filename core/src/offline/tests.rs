@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     manifest,
     model::Kind,
-    policy::{Party, Verdict, evaluate, survey},
+    policy::{Party, Verdict, evaluate, leads, survey},
 };
 
 /// Nothing here is sent anywhere.
@@ -56,6 +56,31 @@ fn a_fleet_without_a_hub() {
         Some(1)
     );
     assert_eq!(world.objects(Kind::Policy).count(), 1);
+}
+
+#[test]
+fn a_connection_to_a_service_is_led_to_its_backends() {
+    let service = "apiVersion: axle.dev/v1alpha1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
+                   spec: {selector: {app: web}, clusterIPs: [10.96.0.7], ports: [{port: 80, targetPort: 8080}]}\n---\n";
+    let web = |number: u8| workload(&format!("web-{number}"), &format!("10.1.1.{number}"));
+    let webs = [1, 2].map(|number| web(number).replace(&format!("app: web-{number}"), "app: web")).concat();
+    let oslo = folder("oslo", &format!("{service}{webs}{}{}", web(3), workload("shop", "10.1.2.1")));
+    let lima = folder("lima", &workload("shop", "10.2.2.1"));
+    let world = world(&[oslo, lima], &[], &[], &NoWire).unwrap();
+    let led = |from: &str, to: &str, port: u32| {
+        let flows = leads(&world, world.flow(from, to, "tcp", port).unwrap())?;
+        Some(flows.iter().map(|flow| format!("{} {}", flow.to, flow.target.number)).collect::<Vec<_>>())
+    };
+    assert_eq!(led("oslo/shop/shop", "10.96.0.7", 80).unwrap(), ["10.1.1.1 8080", "10.1.1.2 8080"]);
+    for (from, to, port) in [
+        ("oslo/shop/shop", "10.96.0.7", 81),
+        ("oslo/shop/shop", "10.1.1.1", 80),
+        // An address of a service means something in its own cluster only, and to workloads.
+        ("lima/shop/shop", "10.96.0.7", 80),
+        ("198.51.100.7", "10.96.0.7", 80),
+    ] {
+        assert_eq!(led(from, to, port), None, "{from} {to} {port}");
+    }
 }
 
 #[test]

@@ -39,8 +39,14 @@ export function explain(root, fleet, query) {
 const verdict = (text) => pill(text === "accept" ? "good" : "bad", text);
 
 function show(answer) {
-  const none = answer.sides.length === 0 ? h("p", { class: "dim" }, "Neither end is a workload of the mesh, so no policy is asked.") : null;
-  return h("div", {}, h("p", { class: "verdict" }, verdict(answer.verdict)), none, answer.sides.map(side));
+  const backends = answer.backends || [];
+  const note = answer.note ? h("p", { class: "dim" }, answer.note) : null;
+  const none = answer.sides.length === 0 && !note ? h("p", { class: "dim" }, "Neither end is a workload of the mesh, so no policy is asked.") : null;
+  return h("div", {}, h("p", { class: "verdict" }, verdict(answer.verdict)), note, none, answer.sides.map(side), backends.map(backend));
+}
+
+function backend(each) {
+  return h("div", {}, h("h3", {}, `${each.address} port ${each.port} `, verdict(each.verdict)), each.sides.map(side));
 }
 
 function side(each) {

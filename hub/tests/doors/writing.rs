@@ -85,6 +85,9 @@ async fn a_flow_is_explained_at_both_ends() {
     assert_eq!(ingress["steps"][0]["why"], "the labels differ");
     let accepted = explain("east/shop/web").await;
     assert_eq!((&accepted["verdict"], &accepted["sides"][1]["rule"]["name"]), (&json!("accept"), &json!("web")));
+    let path = "/api/v1/explain?from=east/shop/web&to=203.0.113.9&port=80";
+    let service = client.get(path).await.json();
+    assert!(service["note"].as_str().unwrap().contains("A hub does not know the addresses that services have"));
     assert_eq!(explain("198.51.100.7").await["sides"].as_array().unwrap().len(), 1, "an end outside has no say");
 }
 

@@ -1,23 +1,49 @@
 //! Explanations.
 use axle_core::{
     model::Policy,
-    policy::{Asked, Explanation, Match, Reason, RuleId, Ruling, Trace, Verdict, World, tables::Direction},
+    policy::{
+        Asked, Flow, Match, Reason, RuleId, Ruling, Trace, Verdict, World, evaluate, explain, leads, tables::Direction,
+    },
 };
 
 use super::text;
-use crate::v1::{ExplainResponse, ExplainSide, ExplainStep, RuleView};
+use crate::v1::{ExplainBackend, ExplainResponse, ExplainSide, ExplainStep, RuleView};
 
-/// An explanation with the names of everything.
+/// Backends that are explained one by one; all of them count.
+const SHOWN: usize = 16;
+
+/// What becomes of a flow and why, with the names of everything. A connection to a service's address is explained by what becomes
+/// of it at the service's backends.
 #[must_use]
-pub fn explanation(world: &World, explanation: &Explanation) -> ExplainResponse {
+pub fn explanation(world: &World, flow: Flow) -> ExplainResponse {
+    let Some(led) = leads(world, flow) else {
+        let (verdict, sides) = ends(world, flow);
+        return ExplainResponse { verdict: text::verdict(verdict).into(), sides, ..ExplainResponse::default() };
+    };
+    let accepted = led.iter().filter(|flow| evaluate(world, **flow).verdict() == Verdict::Accept).count();
+    let verdict = if !led.is_empty() && accepted == led.len() { Verdict::Accept } else { Verdict::Deny };
+    let note = match led.len() {
+        0 => "it is a service's address, and the service has no backend: connections to it are refused".into(),
+        all => format!("it is a service's address, and {accepted} of {all} backends can be reached"),
+    };
+    let backend = |flow: &Flow| {
+        let (verdict, sides) = ends(world, *flow);
+        let (address, port) = (flow.to.to_string(), u32::from(flow.target.number));
+        ExplainBackend { address, port, verdict: text::verdict(verdict).into(), sides }
+    };
+    let backends = led.iter().take(SHOWN).map(backend).collect();
+    ExplainResponse { verdict: text::verdict(verdict).into(), sides: Vec::new(), backends, note }
+}
+
+fn ends(world: &World, flow: Flow) -> (Verdict, Vec<ExplainSide>) {
+    let explanation = explain(world, flow);
     let traces = [
         explanation.egress.as_ref().map(|trace| ("egress", trace)),
         explanation.ingress.as_ref().map(|trace| ("ingress", trace)),
     ];
     let sides: Vec<_> = traces.into_iter().flatten().map(|(direction, trace)| side(world, direction, trace)).collect();
     let denied = sides.iter().any(|side| side.verdict != text::verdict(Verdict::Accept));
-    let verdict = if denied { Verdict::Deny } else { Verdict::Accept };
-    ExplainResponse { verdict: text::verdict(verdict).into(), sides }
+    (if denied { Verdict::Deny } else { Verdict::Accept }, sides)
 }
 
 fn side(world: &World, direction: &str, trace: &Trace) -> ExplainSide {

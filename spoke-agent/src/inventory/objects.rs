@@ -8,7 +8,7 @@ use std::{
 use axle_core::{
     log::Contents,
     manifest::{Document, Export, Incarnation, NAMESPACE_NAME_LABEL, Service, Workload},
-    model::{self, Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid},
+    model::{Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid},
 };
 use axle_proto::convert;
 
@@ -188,7 +188,7 @@ impl ClusterObjects {
         }
         // Whatever has no address leads nobody anywhere.
         for service in services.values().filter(|service| !service.addresses.is_empty()) {
-            filing.file_by_name(Resource::Service(own_service(service)));
+            filing.file_by_name(Resource::Service(service.own()));
             let slices = slices.get(&(&service.namespace, &service.name)).into_iter().flatten();
             for slice in slices.filter(|_| service.sliced) {
                 filing.file_by_name(Resource::EndpointSlice((*slice).clone()));
@@ -216,13 +216,6 @@ impl ClusterObjects {
         }
         Self { batch: filing.batch(inventory.complete), problems }
     }
-}
-
-/// The service as the cluster's own nodes need it.
-fn own_service(service: &Service) -> model::Service {
-    let Service { namespace, name, selector, ports, addresses, traits, global, sliced, affinity: _ } = service.clone();
-    let selector = if sliced { Labels::new() } else { selector };
-    model::Service { namespace, name, selector, addresses, ports, traffic: traits.traffic, global }
 }
 
 fn export(filing: &mut Filing<'_>, service: &Service, slices: &[&EndpointSlice], wish: &Export) {

@@ -77,7 +77,17 @@ fn tone(verdict: &str) -> Tone {
 /// Writes into a String cannot fail, hence the ignored results.
 fn describe(flow: &str, answer: &ExplainResponse, output: Output) -> String {
     let mut text = format!("{flow}: {}\n", output.paint(&answer.verdict, tone(&answer.verdict)));
-    if answer.sides.is_empty() {
+    if !answer.note.is_empty() {
+        let _ = writeln!(text, "{}", answer.note);
+    }
+    for backend in &answer.backends {
+        let (address, port) = (&backend.address, backend.port);
+        let _ = writeln!(text, "\n{address} port {port}: {}", output.paint(&backend.verdict, tone(&backend.verdict)));
+        for side in &backend.sides {
+            describe_side(&mut text, side, output);
+        }
+    }
+    if answer.sides.is_empty() && answer.backends.is_empty() && answer.note.is_empty() {
         text.push_str("neither end is a workload of the mesh, so no policy is asked\n");
     }
     for side in &answer.sides {

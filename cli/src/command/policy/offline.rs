@@ -5,7 +5,7 @@ use axle_core::{
     manifest::{self, Applied},
     model::{Name, Policy, PolicyTest},
     offline::{self, Folder},
-    policy::{Misunderstood, World, explain as explain_flow, survey},
+    policy::{Misunderstood, World, survey},
 };
 use axle_proto::{
     convert::Wire,
@@ -110,7 +110,7 @@ fn misunderstood(faults: Vec<Misunderstood>) -> Failure {
 
 pub(super) fn explain(world: &World, request: &ExplainRequest) -> Result<ExplainResponse, Failure> {
     let flow = world.flow(&request.from, &request.to, &request.protocol, request.port).map_err(misunderstood)?;
-    Ok(view::explanation(world, &explain_flow(world, flow)))
+    Ok(view::explanation(world, flow))
 }
 
 pub(super) fn diff(world: &World, request: &PreviewRequest) -> Result<DiffPoliciesResponse, Failure> {
