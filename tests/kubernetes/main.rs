@@ -6,6 +6,8 @@ mod fleet;
 mod from_charts;
 mod installed;
 mod namespace;
+mod node_port;
+mod on_postgres;
 mod own_policy;
 mod pods;
 mod privileged;

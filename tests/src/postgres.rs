@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use crate::{
     authority::Authority,
     eventually,
+    fabric::Host,
     process::{Place, Process, run},
 };
 
@@ -31,13 +32,14 @@ pub struct Postgres {
     programs: Programs,
     folder: TempDir,
     databases: AtomicU32,
+    place: Place,
     tls: Option<Tls>,
 }
 
 /// Where others reach it, by TLS only.
 #[derive(Debug)]
 struct Tls {
-    /// Two addresses of loopback; the first is in the certificate.
+    /// Two addresses; the first is in the certificate.
     hosts: [String; 2],
     port: u16,
     authority: Authority,
@@ -59,12 +61,25 @@ impl Postgres {
     /// # Errors
     /// As for [`Postgres::start`].
     pub fn start_with_tls() -> anyhow::Result<Self> {
-        let mut postgres = Self::create()?;
-        let authority = Authority::create(&postgres.folder.path().join("pki"))?;
         // This process's own addresses, so nobody else takes the port.
         let [_, a, b, c] = std::process::id().to_be_bytes();
         let hosts = [format!("127.{a}.{b}.{c}"), format!("127.{}.{b}.{c}", a | 0x80)];
         let port = TcpListener::bind((hosts[0].as_str(), 0))?.local_addr()?.port();
+        Self::listening(Place::default(), hosts, port)
+    }
+
+    /// The same on a host of a fabric, at the port 5432 of its addresses.
+    ///
+    /// # Errors
+    /// As for [`Postgres::start`].
+    pub fn start_on(host: &Host) -> anyhow::Result<Self> {
+        let place = Place { netns: Some(host.netns.path()), cgroup: None };
+        Self::listening(place, host.addresses.map(|address| address.to_string()), 5432)
+    }
+
+    fn listening(place: Place, hosts: [String; 2], port: u16) -> anyhow::Result<Self> {
+        let mut postgres = Self { place, ..Self::create()? };
+        let authority = Authority::create(&postgres.folder.path().join("pki"))?;
         authority.sign("postgres", "postgres", None, &hosts[..1])?;
         let data = postgres.folder.path().join("data");
         for (from, to) in [("postgres.crt", "server.crt"), ("postgres.key", "server.key")] {
@@ -73,7 +88,7 @@ impl Postgres {
             fs::set_permissions(&to, Permissions::from_mode(0o600))?;
             postgres.programs.give(&to)?;
         }
-        fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.0/8 trust\n")?;
+        fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all all trust\n")?;
         postgres.tls = Some(Tls { hosts, port, authority });
         postgres.resume()?;
         Ok(postgres)
@@ -86,7 +101,7 @@ impl Postgres {
         let mut initdb = programs.command("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--username=axle", "--encoding=UTF8", "--locale=C", "--pgdata"]);
         run(initdb.arg(folder.path().join("data")))?;
-        Ok(Self { server: None, programs, folder, databases: AtomicU32::new(0), tls: None })
+        Ok(Self { server: None, programs, folder, databases: AtomicU32::new(0), place: Place::default(), tls: None })
     }
 
     /// A new, empty database of this server, as a connection URL.
@@ -148,14 +163,14 @@ impl Postgres {
         let start = || {
             // What a killed server leaves: its lock names a process that is gone.
             let _ = fs::remove_file(data.join("postmaster.pid"));
-            let mut command = self.programs.command("postgres");
+            let mut command = self.programs.server();
             command.args(["-F", "-c", "max_connections=200", "-c", "shared_buffers=32MB", "-h"]);
             match &self.tls {
                 None => command.arg(""),
                 Some(tls) => command.arg(tls.hosts.join(",")).args(["-c", "ssl=on", "-p", &tls.port.to_string()]),
             };
             command.arg("-k").arg(socket).arg("-D").arg(&data);
-            Process::start("postgres", command, &Place::default(), &socket.join("log"))
+            Process::start("postgres", command, &self.place, &socket.join("log"))
         };
         let mut server = start()?;
         eventually("PostgreSQL to answer", Duration::from_secs(60), || {
@@ -198,6 +213,22 @@ impl Programs {
     fn give(&self, path: &Path) -> anyhow::Result<()> {
         self.user.as_ref().map_or(Ok(()), |user| chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())))?;
         Ok(())
+    }
+
+    /// The server, which becomes somebody else only after it has entered its place.
+    fn server(&self) -> Command {
+        let program = self.folder.join("postgres");
+        let mut command = match &self.user {
+            None => Command::new(program),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--pdeathsig=KILL", "--clear-groups"]);
+                command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg(program);
+                command
+            }
+        };
+        command.current_dir("/").env("LC_ALL", "C");
+        command
     }
 
     fn command(&self, program: &str) -> Command {
