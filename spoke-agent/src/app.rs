@@ -52,6 +52,8 @@ pub struct Settings {
     pub dns_listen: Vec<SocketAddr>,
     /// Where metrics and health are served; `None`: nowhere.
     pub http_listen: Option<SocketAddr>,
+    /// Where metrics alone are served, to whoever comes there; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// How often each side of a session says that it is alive.
     pub heartbeat: Duration,
     /// How often the inventory is read again.
@@ -104,6 +106,9 @@ impl App {
         let answers = Arc::new(Answers::new(stands_by, problems.clone(), settings.node_addresses.clone()));
         let open = |tasks: &mut Tasks| -> anyhow::Result<Option<SocketAddr>> {
             tasks.spawn("the local socket", control::serve(&state.socket(), answers.clone())?);
+            if let Some(address) = settings.metrics_listen {
+                http::start_metrics(address, answers.clone(), tasks)?;
+            }
             settings.http_listen.map(|address| http::start(address, answers.clone(), tasks)).transpose()
         };
         // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that

@@ -38,7 +38,8 @@ pub fn main() -> std::process::ExitCode {
             Command::Join(arguments) => join::join(arguments).await,
             Command::Status(arguments) => status::status(arguments).await,
             Command::Bypass(arguments) => bypass::bypass(arguments).await,
-            Command::Cleanup(arguments) => cleanup::cleanup(&arguments),
+            Command::Cleanup(arguments) => cleanup::cleanup(&arguments).await,
+            Command::AwaitCleanup(arguments) => cleanup::await_cleanup(&arguments).await,
             Command::Token(arguments) => token::token(arguments).await,
         }
     });

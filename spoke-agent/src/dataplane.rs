@@ -30,7 +30,7 @@ pub use error::{Error, WriteError};
 pub use events::{Event, Events};
 pub use flows::{Collected, Timeouts};
 pub use judge::Judged;
-pub use offline::{Cleaned, Pinned, bypass, cleanup, pinned};
+pub use offline::{Cleaned, Pinned, bypass, cleanup, idle, pinned};
 pub use plane::{DataPlane, Gate};
 pub use service::{Calls, ServicePlane, ServiceSettings, detach_services};
 pub use settings::Settings;

@@ -26,6 +26,7 @@ mod secret;
 mod service;
 mod teller;
 mod trouble;
+pub mod uninstall;
 mod watch;
 mod writer;
 

@@ -1,11 +1,8 @@
 //! The charts: rendered by Helm with many values, and taken by an API server; what contradicts is refused with a sentence.
-use std::{fs, path::Path, process::Command};
+use std::fs;
 
-use anyhow::{Context as _, bail, ensure};
-use axle_tests::{
-    kubernetes::{ApiServer, program},
-    process::output,
-};
+use anyhow::{Context as _, ensure};
+use axle_tests::kubernetes::{ApiServer, program, template};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "axle-system";
@@ -15,17 +12,8 @@ const FOREIGN: [&str; 4] = ["certificates", "issuers", "servicemonitors", "podmo
 
 /// What `helm template` makes of a chart with these values, each as `--set` takes it.
 fn render(chart: &str, values: &[&str]) -> anyhow::Result<String> {
-    let mut helm = Command::new(program("helm")?);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts").join(chart);
-    helm.arg("template").arg("test").arg(folder).args(["--namespace", NAMESPACE]);
-    for value in values {
-        helm.args(["--set", value]);
-    }
-    let output = output(&mut helm)?;
-    if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8(output.stdout)?)
+    let values = values.iter().flat_map(|value| ["--set", value]);
+    template(chart, &["--namespace", NAMESPACE].into_iter().chain(values).collect::<Vec<_>>())
 }
 
 /// An API server with these accounts in a namespace whose pods may have `level`'s rights, as the Pod Security Standards name
@@ -167,12 +155,12 @@ const HUB: [&str; 2] = ["hub.address=hub.example:7443", "hub.cluster=oslo"];
 
 #[test]
 fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> {
-    let server = server("privileged", &["axle-agent", "axle-relay"])?;
+    let server = server("privileged", &["axle-agent", "axle-relay", "axle-cleanup"])?;
     let everything = [
         "uninstall.cleanup=true",
         "networkPolicies=ignore",
         "cgroupRoot=/sys/fs/cgroup/unified",
-        "podsCgroup=",
+        "podsCgroup=kubepods",
         "cni.enabled=false",
         "settings.heartbeat=5s",
         "agent.maxUnavailable=3",
@@ -180,6 +168,10 @@ fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> 
         "relay.replicas=1",
         "relay.nodeSelector.disk=ssd",
         "imagePullSecrets[0].name=registry",
+        "metrics.enabled=true",
+        "metrics.from[0].podSelector.matchLabels.app=prometheus",
+        "metrics.podMonitor.enabled=true",
+        "metrics.podMonitor.labels.release=prometheus",
     ];
     for values in [&[][..], &everything] {
         let objects = taken(&server, &render("axle-agent", &[&HUB[..], values].concat())?)?;
@@ -191,8 +183,11 @@ fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> 
             capabilities["privileged"].is_null() && capabilities["capabilities"]["drop"] == json!(["ALL"]),
             "{capabilities}"
         );
-        let cleanup = objects.iter().any(|object| object["metadata"]["name"] == "axle-cleanup");
-        ensure!(cleanup == !values.is_empty(), "enforcement is ended by who asks for that");
+        let cleanup =
+            objects.iter().find(|object| object["metadata"]["name"] == "axle-cleanup" && object["kind"] == "DaemonSet");
+        let cleanup = &cleanup.context("a DaemonSet")?["spec"]["template"]["spec"]["initContainers"][0]["args"];
+        let wanted = if values.is_empty() { json!(["cleanup", "--chain-only"]) } else { json!(["cleanup"]) };
+        ensure!(*cleanup == wanted, "enforcement is ended by who asks for that: {cleanup}");
         ensure!(find(&objects, "PodDisruptionBudget").is_some() == values.is_empty());
 
         // The relay's pods would run where the strictest rules are.
@@ -224,7 +219,7 @@ fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> 
 #[test]
 fn the_agents_may_do_what_they_do_and_no_more() -> anyhow::Result<()> {
     let server = server("privileged", &[])?;
-    server.admin().feed(&["apply", "-n", NAMESPACE, "-f", "-"], &render("axle-agent", &HUB)?)?;
+    server.agents(NAMESPACE)?;
     let may = |account: &str, what: &[&str]| {
         let who = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
         server.admin().run(&[&["auth", "can-i", who.as_str()], what].concat()).is_ok()
@@ -252,9 +247,28 @@ fn values_of_the_agents_that_contradict_are_refused_with_a_sentence() -> anyhow:
         (&["hub.address=h:1"], "give the cluster's name"),
         (&["hub.address=h", "hub.cluster=a"], "/hub/address"),
         (&["hub.address=h:1", "hub.cluster=A"], "/hub/cluster"),
+        (&["hub.address=h:1", "hub.cluster=a", "metrics.podMonitor.enabled=true"], "enable the metrics"),
+        (&["hub.address=h:1", "hub.cluster=a", "metrics.enabled=true", "metrics.port=7444"], "give another one"),
+        (&["hub.address=h:1", "hub.cluster=a", "metrics.from[0].ipBlock.cidr=10.0.0.0/8"], "enable them, or leave"),
         (
-            &["hub.address=h:1", "hub.cluster=a", "uninstall.cleanup=true", "uninstall.pauseImage="],
-            "does nothing afterwards",
+            &[
+                "hub.address=h:1",
+                "hub.cluster=a",
+                "metrics.enabled=true",
+                "networkPolicy.enabled=false",
+                "metrics.from[0].ipBlock.cidr=10.0.0.0/8",
+            ],
+            "enable the policy too",
+        ),
+        (&["hub.address=h:1", "hub.cluster=a", "cni.enabled=false", "cni.unprotected=allowed"], "without the plugin"),
+        (
+            &[
+                "hub.address=h:1",
+                "hub.cluster=a",
+                "relay.replicas=1",
+                "relay.topologySpreadConstraints[0].topologyKey=zone",
+            ],
+            "cannot be spread",
         ),
         (&["hub.address=h:1", "hub.cluster=a", "networkPolicies=maybe"], "'enforce', 'ignore'"),
         (&["hub.address=h:1", "hub.cluster=a", "settings.cluster=b"], "cluster"),

@@ -1,12 +1,12 @@
 //! The charts in a real cluster: a hub from one, the cluster's agents from the other, real pods, and policy between them.
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use axle_tests::{eventually, fabric::Fabric, kubernetes::Cluster, scenario};
 use serde_json::Value;
 
 use crate::{
-    installed::{agents, helm, kubectl, load, load_agent},
+    installed::{agents, helm, kubectl, load, load_agent, prefixes},
     pods::{server, sleeper},
 };
 
@@ -19,12 +19,13 @@ const HUB: [&str; 3] = ["-n", "axle", "hub-axle-hub-0"];
 fn a_fleet_of_one_cluster_comes_and_goes_by_the_charts() -> anyhow::Result<()> {
     scenario(Fabric::new, Fabric::folder, |fabric| {
         let mut cluster = Cluster::start(fabric, "oslo", 1, 2)?;
-        load(&mut cluster, "axle-hub", ["axle-hub", "axle"])?;
+        load(&mut cluster, "axle-hub:0.1.0", ["axle-hub", "axle"])?;
         load_agent(&mut cluster)?;
         let mut fleet = Installed { cluster, context: String::new() };
         fleet.hub()?;
         fleet.agents()?;
         fleet.pods()?;
+        fleet.metrics_are_where_pods_come()?;
         fleet.an_upgrade_loses_and_opens_nothing()?;
         fleet.uninstalled()
     })
@@ -69,10 +70,7 @@ impl Installed {
     }
 
     fn agents(&self) -> anyhow::Result<()> {
-        let prefixes =
-            self.kubectl("get nodes -o jsonpath={range.items[*]}{range.spec.podCIDRs[*]}--prefix.{@}..{end}{end}")?;
-        let prefixes = prefixes.replace("--prefix.", " --prefix ").replace("..", "");
-        self.axle(&format!("cluster add oslo{prefixes}"))?;
+        self.axle(&format!("cluster add oslo {}", prefixes(&self.cluster)?))?;
         let token: Value = serde_json::from_str(&self.axle("token create --cluster oslo -o json")?)?;
         let token = token["token"].as_str().context("a token")?;
         self.kubectl("create namespace axle-system")?;
@@ -118,6 +116,21 @@ impl Installed {
         self.passes("shop").map(drop)
     }
 
+    fn metrics_are_where_pods_come(&self) -> anyhow::Result<()> {
+        let asked = "get pods -n axle-system -o jsonpath={range.items[*]}{.status.podIP}/{end}";
+        let addresses = self.kubectl(asked)?;
+        let addresses: Vec<_> = addresses.split_terminator('/').collect();
+        ensure!(addresses.len() == 4, "wanted two agents and two relays: {addresses:?}");
+        for address in addresses {
+            let ask =
+                |path: &str| self.kubectl(&format!("exec shop -- timeout 3 wget -qO- http://{address}:7082/{path}"));
+            let figures = eventually("metrics", PATIENCE, || ask("metrics"))?;
+            ensure!(figures.contains("axle_agent_problems"), "{figures}");
+            ensure!(ask("readyz").is_err(), "it is for metrics alone");
+        }
+        Ok(())
+    }
+
     fn an_upgrade_loses_and_opens_nothing(&self) -> anyhow::Result<()> {
         let asking = |pod: &'static str| {
             let often = "for i in $(seq 600); do [ -e /tmp/enough ] && exit; timeout 2 wget -qO- http://web/ || echo none; sleep 0.1; done";
@@ -139,14 +152,50 @@ impl Installed {
     }
 
     fn uninstalled(&self) -> anyhow::Result<()> {
+        // An agent that is only away keeps new pods out.
+        let aside = |value: &str| {
+            let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"aside":{value}}}}}}}}}}}"#);
+            self.cluster.admin().run(&["patch", "daemonset/axle-agent", "-n", "axle-system", "--patch", &patch])
+        };
+        aside(r#""yes""#)?;
+        self.kubectl("wait --for=delete pod -l app.kubernetes.io/name=axle-agent -n axle-system --timeout=60s")?;
+        self.cluster.admin().apply(&sleeper("late"))?;
+        ensure!(self.kubectl("wait --for=condition=Ready pod/late --timeout=20s").is_err(), "it started unprotected");
+        aside("null")?;
+        self.kubectl("wait --for=condition=Ready pod/late --timeout=120s")?;
+
+        // Who runs stays as protected as it was, and who starts gets a network.
         self.helm("uninstall agents --namespace axle-system --wait")?;
-        self.kubectl("wait --for=delete pod -l app.kubernetes.io/part-of=axle -n axle-system --timeout=60s")?;
+        self.is_gone()?;
         self.passes("shop")?;
         self.is_cut("scraper")?;
+        self.cluster.admin().apply(&sleeper("later"))?;
+        self.kubectl("wait --for=condition=Ready pod/later --timeout=60s")?;
+
         // Installed again it needs no token: the relay's credentials are in its Secret.
-        self.install(&["--set", "uninstall.cleanup=true,uninstall.pauseImage=test.local/busybox:1"])?;
+        self.install(&["--set", "uninstall.cleanup=true"])?;
+        self.is_cut("later")?;
         self.helm("uninstall agents --namespace axle-system --wait")?;
+        self.is_gone()?;
         self.passes("scraper").map(drop)
+    }
+
+    /// Nothing of the agents is there any more, and nothing of what cleaned up after them.
+    fn is_gone(&self) -> anyhow::Result<()> {
+        eventually("everything of the release to go", PATIENCE, || {
+            let rest = self.kubectl(
+                "get pods,daemonsets,deployments,jobs,serviceaccounts,roles,rolebindings -n axle-system -o name",
+            )?;
+            let rest = rest.replace("serviceaccount/default\n", "");
+            ensure!(rest.is_empty(), "{rest}");
+            Ok(())
+        })?;
+        for node in &self.cluster.nodes {
+            let root = node.root()?;
+            let chain = fs::read_to_string(root.join("etc/cni/net.d/10-pods.conflist"))?;
+            ensure!(!chain.contains("axle-cni") && !root.join("opt/cni/bin/axle-cni").exists(), "{chain}");
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use axle_tests::{
-    binaries, cgroup, eventually,
+    binaries, eventually,
     fleet::{Fleet, PATIENCE},
     kubernetes::{Cluster, Image},
     process::output,
@@ -24,12 +24,12 @@ pub(crate) fn install(fleet: &mut Fleet, name: &str, number: u8, nodes: usize) -
 
 /// The image that the agents' chart wants.
 pub(crate) fn load_agent(cluster: &mut Cluster) -> anyhow::Result<()> {
-    load(cluster, "axle-agent", ["axle-agent", "axle-cni"])
+    load(cluster, "axle-agent:0.1.0", ["axle-agent", "axle-cni"])
 }
 
-/// An image as a chart wants it, of programs under test.
+/// An image as a chart wants it, of programs under test, of which the first is run; `name` has a tag.
 pub(crate) fn load(cluster: &mut Cluster, name: &str, programs: [&str; 2]) -> anyhow::Result<()> {
-    let mut image = Image::new(&format!("axle.dev/{name}:0.1.0"), &[&format!("/usr/bin/{name}")]);
+    let mut image = Image::new(&format!("axle.dev/{name}"), &[&format!("/usr/bin/{}", programs[0])]);
     for program in programs {
         image = image.program(&binaries()?.join(program), &format!("/usr/bin/{program}"))?;
     }
@@ -38,10 +38,15 @@ pub(crate) fn load(cluster: &mut Cluster, name: &str, programs: [&str; 2]) -> an
 
 /// Installs the agents' chart, or changes what is installed; `more` are arguments of helm.
 pub(crate) fn agents(cluster: &Cluster, hub: &str, name: &str, more: &[&str]) -> anyhow::Result<()> {
-    let root = cgroup::root()?;
-    let values = format!("hub.address={hub},hub.cluster={name},cgroupRoot={},podsCgroup=kubepods", root.display());
+    let values = format!("hub.address={hub},hub.cluster={name},metrics.enabled=true");
     let arguments = ["upgrade", "--install", "agents", "axle-agent", "--namespace=axle-system", "--set", &values];
     helm(cluster, &[&arguments, more].concat())
+}
+
+/// The networks of the cluster's pods, as `axle cluster add` takes them.
+pub(crate) fn prefixes(cluster: &Cluster) -> anyhow::Result<String> {
+    let prefixes = "get nodes -o jsonpath={range.items[*]}{range.spec.podCIDRs[*]}--prefix.{@}..{end}{end}";
+    Ok(kubectl(cluster, prefixes)?.replace("--prefix.", "--prefix ").replace("..", " ").trim().to_owned())
 }
 
 /// Runs kubectl with the words of `line`.

@@ -5,6 +5,7 @@
 //! all clusters to each other. Nothing is pulled: an [`Image`] is made of files of this machine.
 mod api_server;
 mod cluster;
+mod helm;
 mod image;
 mod kubectl;
 mod networks;
@@ -13,6 +14,7 @@ mod programs;
 
 pub use api_server::ApiServer;
 pub use cluster::Cluster;
+pub use helm::template;
 pub use image::Image;
 pub use kubectl::Kubectl;
 pub use networks::Networks;

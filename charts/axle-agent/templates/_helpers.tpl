@@ -24,6 +24,12 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 - {name: AXLE_NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
 - {name: AXLE_POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
 - {name: AXLE_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+{{- with (last .).Values.metrics }}
+{{- if .enabled }}
+- {name: AXLE_POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+- {name: AXLE_METRICS_LISTEN, value: "$(AXLE_POD_IP):{{ .port }}"}
+{{- end }}
+{{- end }}
 {{- range $name, $value := (last .).Values.settings }}
 - {name: {{ printf "AXLE_%s" ($name | upper | replace "-" "_") }}, value: {{ $value | quote }}}
 {{- end }}

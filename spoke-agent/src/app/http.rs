@@ -1,4 +1,4 @@
-//! Metrics and health over plain HTTP, on loopback.
+//! Metrics and health over plain HTTP on loopback, and metrics elsewhere where that is asked for.
 mod metrics;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -10,16 +10,29 @@ use tokio_util::sync::CancellationToken;
 use super::answers::Answers;
 use crate::tasks::Tasks;
 
-/// Serves, and says where.
+/// Serves both, and says where.
 pub(super) fn start(address: SocketAddr, answers: Arc<Answers>, tasks: &mut Tasks) -> anyhow::Result<SocketAddr> {
-    let routes = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(async |State(answers): State<Arc<Answers>>| metrics::render(&answers)))
-        .with_state(answers);
+    let health = Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(ready));
+    serve("metrics and health", address, health.merge(metrics()).with_state(answers), tasks)
+}
+
+/// Serves metrics alone, and says where.
+pub(super) fn start_metrics(
+    address: SocketAddr,
+    answers: Arc<Answers>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<SocketAddr> {
+    serve("metrics", address, metrics().with_state(answers), tasks)
+}
+
+fn metrics() -> Router<Arc<Answers>> {
+    Router::new().route("/metrics", get(async |State(answers): State<Arc<Answers>>| metrics::render(&answers)))
+}
+
+fn serve(name: &'static str, address: SocketAddr, routes: Router, tasks: &mut Tasks) -> anyhow::Result<SocketAddr> {
     let listener = bind(address)?;
     let address = listener.local_addr()?;
-    tasks.spawn("metrics", Acceptor::plain(Limits::default()).serve(listener, routes, CancellationToken::new()));
+    tasks.spawn(name, Acceptor::plain(Limits::default()).serve(listener, routes, CancellationToken::new()));
     Ok(address)
 }
 

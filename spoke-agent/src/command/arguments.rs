@@ -62,6 +62,9 @@ pub enum Command {
                             be running."
     )]
     Cleanup(CleanupArguments),
+    /// In Kubernetes: waits until a DaemonSet that runs `cleanup` has done so on every node, and deletes it.
+    #[command(hide = true)]
+    AwaitCleanup(AwaitCleanupArguments),
     /// Tokens with which further nodes join this relay.
     Token(TokenArguments),
 }
@@ -117,6 +120,10 @@ pub struct RunArguments {
     /// Where metrics and health are served over plain HTTP, or `off`; loopback only.
     #[arg(long, env = "AXLE_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7081", value_parser = parse_http)]
     pub http_listen: HttpListen,
+    /// Where metrics alone are served over plain HTTP to whoever comes there, such as a Prometheus of another machine; by
+    /// default nowhere.
+    #[arg(long, env = "AXLE_METRICS_LISTEN", value_name = "ADDR", value_parser = parse_address)]
+    pub metrics_listen: Option<SocketAddr>,
     /// How often each side of a session says that it is alive.
     #[arg(long, env = "AXLE_HEARTBEAT", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub heartbeat: Duration,
@@ -203,6 +210,23 @@ pub struct CleanupArguments {
     /// Where the agent held pods up.
     #[command(flatten)]
     pub chain: ChainFolders,
+    /// Only what holds pods up: what is in force stays in force.
+    #[arg(long)]
+    pub chain_only: bool,
+    /// Waits afterwards until it is told to stop, as a pod of a DaemonSet must.
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// `await-cleanup`.
+#[derive(Debug, Clone, Args)]
+pub struct AwaitCleanupArguments {
+    /// The DaemonSet.
+    #[arg(long, value_name = "NAME")]
+    pub daemonset: String,
+    /// How long it may take.
+    #[arg(long, value_name = "TIME", default_value = "4m", value_parser = duration::parse)]
+    pub within: Duration,
 }
 
 /// `token`.
@@ -267,6 +291,15 @@ fn parse_http(text: &str) -> Result<HttpListen, String> {
     Ok(HttpListen::At(address))
 }
 
+/// Also without brackets, as Kubernetes gives a pod its address.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = || {
+        let (address, port) = text.rsplit_once(':')?;
+        Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?))
+    };
+    text.parse().ok().or_else(bare).ok_or_else(|| format!("{text:?} is no address with a port, such as 192.0.2.7:7082"))
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
@@ -306,6 +339,14 @@ mod tests {
 
     #[test]
     fn plain_http_stays_on_loopback() {
+        for (text, address) in
+            [("192.0.2.7:1", "192.0.2.7:1"), ("[fd00::7]:1", "[fd00::7]:1"), ("fd00::7:1", "[fd00::7]:1")]
+        {
+            assert_eq!(parse_address(text), Ok(address.parse().unwrap()));
+        }
+        for wrong in ["192.0.2.7", "192.0.2.7:x", ":1", "n1:1"] {
+            assert!(parse_address(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(parse_http("off"), Ok(HttpListen::Off));
         assert!(parse_http("127.0.0.1:0").is_ok());
         assert!(parse_http("[::1]:9").is_ok());

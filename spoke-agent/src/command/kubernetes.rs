@@ -39,7 +39,8 @@ pub struct KubernetesArguments {
     /// Relay: the service account as which nodes join.
     #[arg(long, env = "AXLE_NODE_ACCOUNT", value_name = "NAME", default_value = "axle-agent")]
     pub node_account: String,
-    /// Node: where the cgroups (version 2) of this machine are mounted.
+    /// Node: where the cgroups (version 2) of this machine are mounted, or those of version 1 with a folder `unified` of
+    /// version 2 beside them.
     #[arg(long, env = "AXLE_CGROUP_ROOT", value_name = "DIR", default_value = "/sys/fs/cgroup")]
     pub cgroup_root: PathBuf,
     #[command(flatten)]

@@ -45,6 +45,14 @@ pub fn bypass(pins: &Path, lasting: Option<Duration>) -> Result<(), Error> {
     Ok(())
 }
 
+/// That no agent runs here, so that what it would do again can be undone.
+///
+/// # Errors
+/// [`Error::Locked`] while one runs.
+pub fn idle(path: &Path) -> Result<(), Error> {
+    if path.exists() { Pins::open(path).map(drop) } else { Ok(()) }
+}
+
 /// Takes everything away that is pinned: links first, so that no hook judges with half of what it needs. Nothing is
 /// enforced there afterwards.
 ///

@@ -27,7 +27,7 @@ impl Trouble {
             return Self::Away(format!("the API server cannot be asked to {verb} {resource}: {why}"));
         };
         let said = &status.message;
-        let verbs = if matches!(verb, "list" | "watch") { "get, list, watch" } else { verb };
+        let verbs = if matches!(verb, "list" | "watch") { "list, watch" } else { verb };
         match status.code {
             401 | 403 => Self::Forbidden(format!(
                 "the API server does not let this agent {verb} {resource} ({said}); give its service account a role with \

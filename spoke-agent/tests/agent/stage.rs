@@ -210,6 +210,7 @@ impl Stage {
             cgroup: None,
             dns_listen: vec![],
             http_listen: None,
+            metrics_listen: None,
             heartbeat: Duration::from_secs(1),
             rescan: Duration::from_secs(30),
             kubernetes: None,

@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Stage {
     pub(crate) server: ApiServer,
     pub(crate) client: Client,
+    /// As the relay, with the rights that the chart gives it.
+    pub(crate) relay: Client,
 }
 
 impl Stage {
@@ -38,7 +40,11 @@ impl Stage {
     pub(crate) async fn new() -> Self {
         let server = ApiServer::start().unwrap();
         let client = client(server.admin().kubeconfig()).await;
-        let stage = Self { server, client };
+        server.namespace("axle-system").unwrap();
+        server.agents("axle-system").unwrap();
+        let relay = server.user("system:serviceaccount:axle-system:axle-relay", None).unwrap();
+        let relay = self::client(relay.kubeconfig()).await;
+        let stage = Self { server, client, relay };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/axle-agent/crds");
         for file in std::fs::read_dir(folder).unwrap() {
             stage.install(&file.unwrap().path()).await;

@@ -30,7 +30,7 @@ fn said(status: &str, reason: &str, generation: i64) -> (String, String, i64) {
 #[tokio::test]
 async fn a_policy_is_accepted_programmed_or_refused_and_the_version_before_stays() {
     let stage = Stage::new().await;
-    let relay = Relay::start(&stage.client, NetworkPolicies::Enforce);
+    let relay = Relay::start(&stage.relay, NetworkPolicies::Enforce);
     let policies = stage.api("axle.dev/v1alpha1", "MeshNetworkPolicy", None);
     let get = async |name: &str| policies.get(name).await.unwrap().data;
 
@@ -83,8 +83,8 @@ async fn a_policy_is_accepted_programmed_or_refused_and_the_version_before_stays
 async fn kinds_of_kubernetes_are_taken_when_they_are_there_and_left_alone_if_told_so() {
     let stage = Stage::new().await;
     stage.server.namespace("shop").unwrap();
-    let relay = Relay::start(&stage.client, NetworkPolicies::Enforce);
-    let beside = Relay::start(&stage.client, NetworkPolicies::Ignore);
+    let relay = Relay::start(&stage.relay, NetworkPolicies::Enforce);
+    let beside = Relay::start(&stage.relay, NetworkPolicies::Ignore);
     let of_namespace = yaml(
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np, namespace: shop}, \
          spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}}",
@@ -112,7 +112,7 @@ async fn kinds_of_kubernetes_are_taken_when_they_are_there_and_left_alone_if_tol
 #[tokio::test]
 async fn what_the_hub_has_is_mirrored_and_edits_are_undone() {
     let stage = Stage::new().await;
-    let relay = Relay::start(&stage.client, NetworkPolicies::Enforce);
+    let relay = Relay::start(&stage.relay, NetworkPolicies::Enforce);
     let mirrors = stage.api("axle.dev/v1alpha1", "FleetPolicy", None);
     let priority =
         async || mirrors.get_opt("fleet").await.unwrap().map(|one| one.data["spec"]["policy"]["priority"].clone());
@@ -150,7 +150,7 @@ async fn what_the_hub_has_is_mirrored_and_edits_are_undone() {
 async fn exports_have_their_conditions_and_imports_are_written_where_their_namespace_is() {
     let stage = Stage::new().await;
     ["shop", "empty"].iter().for_each(|name| stage.server.namespace(name).unwrap());
-    let relay = Relay::start(&stage.client, NetworkPolicies::Enforce);
+    let relay = Relay::start(&stage.relay, NetworkPolicies::Enforce);
     let export = |name: &str| {
         yaml(&format!(
             "{{apiVersion: multicluster.x-k8s.io/v1beta1, kind: ServiceExport, metadata: {{name: {name}, namespace: shop}}, \

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use socket2::{Domain, Socket, Type};
 
-use super::{Kubectl, PATIENCE, program};
+use super::{Kubectl, PATIENCE, program, template};
 use crate::{
     authority::Authority,
     cgroup, eventually,
@@ -112,6 +112,16 @@ impl ApiServer {
     pub fn namespace(&self, name: &str) -> anyhow::Result<()> {
         self.admin.run(&["create", "namespace", name])?;
         self.admin.run(&["create", "serviceaccount", "default", "--namespace", name]).map(drop)
+    }
+
+    /// Makes the agents' service accounts in this namespace, with the rights that their chart gives them.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub fn agents(&self, namespace: &str) -> anyhow::Result<()> {
+        let (only, hub) = ("templates/rbac.yaml", "hub.address=hub.example:7443,hub.cluster=oslo");
+        let rights = template("axle-agent", &["--namespace", namespace, "--show-only", only, "--set", hub])?;
+        self.admin.feed(&["apply", "--namespace", namespace, "-f", "-"], &rights).map(drop)
     }
 
     /// Kills the API server without warning; its store stays.

@@ -11,8 +11,14 @@ const DEPTH_OF_PODS: usize = 3;
 /// How far below the group of all pods that of one may be: there is one in between for the quality of service.
 const DEPTH_OF_POD: usize = 2;
 
+/// Where version 2 is mounted if `root` only holds mounts of version 1 beside it.
+const BESIDE_V1: &str = "unified";
+
 /// The group of all pods at or below `root`, by its names in cgroupfs and in systemd.
 pub(super) fn all_pods(root: &Path) -> Option<PathBuf> {
+    let beside = root.join(BESIDE_V1);
+    let is_group = |folder: &Path| folder.join("cgroup.procs").is_file();
+    let root = if !is_group(root) && is_group(&beside) { &beside } else { root };
     let is_it = |name: &str| name == "kubepods" || name == "kubepods.slice" || name.ends_with("-kubepods.slice");
     if root.file_name().and_then(|name| name.to_str()).is_some_and(is_it) {
         return Some(root.to_owned());
@@ -124,6 +130,14 @@ mod tests {
         found.sort_unstable();
         assert_eq!((found, processes(&two)), (vec![7, 8, 9], vec![]));
         assert_eq!(all_pods(&two), None);
+        // Version 1 has groups of pods too, which are not meant.
+        let machine = tempfile::tempdir().unwrap();
+        let [v1, v2] = ["memory", "unified"].map(|hierarchy| machine.path().join(hierarchy).join("kubepods"));
+        for group in [&v1, &v2] {
+            fs::create_dir_all(group).unwrap();
+            fs::write(group.with_file_name("cgroup.procs"), "").unwrap();
+        }
+        assert_eq!(all_pods(machine.path()), Some(v2));
         assert!(pods(&root.path().join("gone")).is_err(), "not to be read is not empty");
     }
 }
