@@ -34,9 +34,23 @@ pub fn definitions() -> serde_json::Result<Vec<Value>> {
         })?,
         definition(&FleetPolicy::crd(), written_whole)?,
         definition(&Cluster::crd(), written_whole)?,
-        definition(&ServiceExport::crd(), |_| {})?,
-        definition(&ServiceImport::crd(), |_| {})?,
+        served_as(&["v1alpha1"], definition(&ServiceExport::crd(), |_| {})?),
+        served_as(&["v1alpha1"], definition(&ServiceImport::crd(), |_| {})?),
     ])
+}
+
+/// Serves objects by the names of older versions too, which had the same fields.
+fn served_as(older: &[&str], mut document: Value) -> Value {
+    if let Some(versions) = document["spec"]["versions"].as_array_mut()
+        && let Some(stored) = versions.first().cloned()
+    {
+        versions.extend(older.iter().map(|name| {
+            let mut version = stored.clone();
+            (version["name"], version["storage"]) = ((*name).into(), false.into());
+            version
+        }));
+    }
+    document
 }
 
 fn definition(crd: &impl serde::Serialize, finish: fn(&mut Value)) -> serde_json::Result<Value> {
