@@ -24,6 +24,8 @@ pub mod raw;
 mod review;
 mod secret;
 mod service;
+mod slice_keeper;
+mod slices;
 mod teller;
 mod trouble;
 pub mod uninstall;

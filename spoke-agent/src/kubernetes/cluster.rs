@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     client::ApiServer,
     local::publish,
-    service,
+    service, slices,
     watch::{Held, Watched, follow},
 };
 use crate::inventory::{Inventory, InventoryWatch};
@@ -29,7 +29,9 @@ pub fn cluster_inventory(api: &ApiServer) -> InventoryWatch {
     let all = ListParams::default;
     let namespaces = follow(Api::<PartialObjectMeta<Namespace>>::all(api.client()), all(), |_| {});
     let services = follow(Api::<Service>::all(api.client()), all(), service::trim);
-    let slices = follow(Api::<EndpointSlice>::all(api.client()), all(), service::trim_slice);
+    // What the relay writes of other clusters' backends must not come back as this one's.
+    let foreign = all().labels(&slices::selector(false));
+    let slices = follow(Api::<EndpointSlice>::all(api.client()), foreign, service::trim_slice);
     together(vec![
         documents(namespaces, |namespace| Ok(vec![Document::Namespace(namespace_of(namespace)?)])),
         documents(services, service::service),

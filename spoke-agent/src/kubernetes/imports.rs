@@ -97,7 +97,7 @@ fn port(port: &ServicePort) -> ImportedPort {
 /// The status to be written in the place of `before`, if it differs.
 pub(super) fn status(before: &Value, clusters: &[Exporter], now: &str) -> Option<Value> {
     let ready = [said("Ready", Truth::True, "Ready", String::new())];
-    let slices = serde_json::to_value(Presence::Absent).ok()?;
+    let slices = serde_json::to_value(Presence::Present).ok()?;
     let wanted = serde_json::to_value(clusters).ok()?;
     let conditions = renewed(before, &ready, None, now);
     if conditions.is_none() && before["clusters"] == wanted && before["endpointSliceObjects"] == slices {

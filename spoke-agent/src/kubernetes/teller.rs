@@ -24,6 +24,7 @@ use super::{
     policies::{Fault, LogName, Reading, Source},
     policy_feed::Feeds,
     raw::{ClusterNetworkPolicy, Kinded, Raw},
+    slice_keeper::SliceKeeper,
     watch::{Called, Watched, follow},
     writer::Writer,
 };
@@ -76,10 +77,11 @@ pub async fn keep_telling(telling: Telling) {
     let mut fleet = follow(Api::<Raw<FleetPolicy>>::all(client.clone()), ListParams::default(), |_| {});
     let mut clusters = follow(Api::<Raw<Cluster>>::all(client.clone()), ListParams::default(), |_| {});
     let mut imports = follow(Api::<Raw<ServiceImport>>::all(client.clone()), ListParams::default(), |_| {});
-    let (mut writer, mut printed) = (Writer::new(client, node), Printed::default());
+    let (mut writer, mut printed) = (Writer::new(client.clone(), node), Printed::default());
     let mut head = log.down().watch();
     let mut retry = RETRY.0;
     log.begun().await;
+    let mut slices = SliceKeeper::new(client, cluster, &log);
     loop {
         head.mark_unchanged();
         let seen = seen(&log, cluster);
@@ -100,6 +102,7 @@ pub async fn keep_telling(telling: Telling) {
         let wanted = mirrors::clusters(&seen.clusters, cluster);
         writer.mirror(&wanted, &mut clusters, |_| true, plain).await;
         let waits = writer.services(&seen, cluster, &mut imports, &mut exports).await;
+        slices.bring(&imports, &mut writer).await;
 
         let failures = writer.failures();
         let again = match failures.is_empty() {
@@ -117,6 +120,7 @@ pub async fn keep_telling(telling: Telling) {
             changed = fleet.changed() => if changed.is_err() { return },
             changed = clusters.changed() => if changed.is_err() { return },
             changed = imports.changed() => if changed.is_err() { return },
+            changed = slices.changed() => if changed.is_err() { return },
             changed = exports.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(again) => {}
         }

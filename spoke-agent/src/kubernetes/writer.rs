@@ -1,10 +1,14 @@
 //! Writing to the API server what differs from what is there, under one name.
 use std::{collections::BTreeMap, fmt::Debug};
 
-use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::api::{
+    core::v1::{ObjectReference, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::Status,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::Value;
@@ -14,6 +18,7 @@ use super::{
     mirrors::{self, Mirrors, Step},
     policies::{Fault, Source},
     raw::{Kinded, Raw},
+    slices::Write,
     trouble::Trouble,
     watch::{Called, Held, Watched},
 };
@@ -97,9 +102,7 @@ impl Writer {
     ) {
         let there = {
             let Held { objects, complete, trouble } = &*watched.borrow_and_update();
-            if let Some(Trouble::Unknown(why) | Trouble::Forbidden(why)) = trouble {
-                self.fail(why.clone());
-            }
+            self.note_trouble(trouble.as_ref());
             if !complete {
                 return;
             }
@@ -135,6 +138,44 @@ impl Writer {
         }
     }
 
+    /// Writes a slice; whether that needs nothing more.
+    pub(super) async fn slice(&mut self, write: Write) -> bool {
+        let api = |namespace: &Option<String>| {
+            Api::<EndpointSlice>::namespaced(self.client.clone(), namespace.as_deref().unwrap_or_default())
+        };
+        if self.away {
+            return false;
+        }
+        let others = std::mem::take(&mut self.failures);
+        let written = match write {
+            Write::Create(slice) => {
+                api(&slice.metadata.namespace).create(&PostParams::default(), &slice).await.map(drop)
+            }
+            Write::Replace(slice) => {
+                let name = slice.metadata.name.clone().unwrap_or_default();
+                api(&slice.metadata.namespace).replace(&name, &PostParams::default(), &slice).await.map(drop)
+            }
+            Write::Delete((namespace, name), uid) => {
+                let how = DeleteParams {
+                    preconditions: Some(Preconditions { uid, resource_version: None }),
+                    ..DeleteParams::default()
+                };
+                api(&Some(namespace)).delete(&name, &how).await.map(drop)
+            }
+        };
+        self.note("endpointslices.discovery.k8s.io", written);
+        let done = self.failures.is_empty();
+        others.into_iter().for_each(|sentence| self.fail(sentence));
+        done
+    }
+
+    /// What cannot be read cannot be kept right.
+    pub(super) fn note_trouble(&mut self, trouble: Option<&Trouble>) {
+        if let Some(Trouble::Unknown(why) | Trouble::Forbidden(why)) = trouble {
+            self.fail(why.clone());
+        }
+    }
+
     /// Why there is no export of that Service.
     pub(super) async fn look_for(&mut self, (namespace, name): &Called) -> Missing {
         if self.away {
@@ -166,7 +207,7 @@ impl Writer {
     fn note<T: Debug>(&mut self, what: &str, answer: kube::Result<T>) -> Option<T> {
         match answer {
             Ok(answer) => return Some(answer),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) || is_ending(&status) => {}
             Err(kube::Error::Api(status)) if status.code == 403 => self.fail(format!(
                 "the API server does not let this agent write {what}: {}; give its service account a role with that verb \
                  and resource",
@@ -185,6 +226,12 @@ impl Writer {
             self.failures.push(sentence);
         }
     }
+}
+
+/// Whether the namespace is about to go, and all of it.
+fn is_ending(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn manager() -> PatchParams {

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod domain;
+mod imported;
 mod own;
 
 fn name(text: &str) -> Name {

@@ -42,6 +42,8 @@ fn whatever_is_missing_is_named_and_that_is_what_the_chart_gives() {
             cluster.server.admin().run(&["get", what, "-n", "shop", "-o", "jsonpath={..status}"]).unwrap_or_default()
         };
         let has = |what: &str, text: &str| get(what).contains(text);
+        let imported = "-l multicluster.kubernetes.io/service-name=web -o jsonpath={..addresses}";
+        let slices = || cluster.kubectl(&format!("get endpointslices -n shop {imported}"));
         ladder
             .until("the node is in", async |ladder| {
                 ladder.status("agent-n1").await.is_some_and(|status| status.node.is_some_and(|node| node.connected))
@@ -56,19 +58,20 @@ fn whatever_is_missing_is_named_and_that_is_what_the_chart_gives() {
                     && has("clusters.axle.dev/alpha", "here")
                     && has("serviceexports/web", "Ready")
                     && has("serviceimports/web", "clusters")
+                    && slices().contains("10.1.9.1")
                     && cluster.kubectl("get events -A -o name").contains("bad")
             })
             .await;
         // What is told of twice, and what nobody should have there.
-        cluster.apply(&OBJECTS.replace("matchLabel:", "matchLabels:"));
-        ladder.until("it is mended", async |_| has("mnp/bad", "Programmed")).await;
+        cluster.apply(&OBJECTS.replace("matchLabel:", "matchLabels:").replace("10.1.9.1", "10.1.9.2"));
+        ladder.until("it is mended", async |_| has("mnp/bad", "Programmed") && slices().contains("10.1.9.2")).await;
         cluster.apply(OBJECTS);
         cluster.apply(STRAYS);
         cluster.kubectl("delete serviceexports web -n shop");
         ladder
             .until("strays go", async |_| {
                 let there = cluster.kubectl("get fleetpolicies,clusters.axle.dev,serviceimports -A -o name");
-                !there.contains("stray") && !there.contains("web")
+                !there.contains("stray") && !there.contains("web") && slices().is_empty()
             })
             .await;
         ladder
@@ -236,6 +239,9 @@ const OBJECTS: &str = "
   spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Accept, from: [{namespaces: {}}]}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web, namespace: shop,
+  labels: {kubernetes.io/service-name: web}}, addressType: IPv4, ports: [{name: '', port: 80}], endpoints: [{addresses: [10.1.9.1]}]}
 ---
 {apiVersion: multicluster.x-k8s.io/v1beta1, kind: ServiceExport, metadata: {name: web, namespace: shop}}
 ";
