@@ -23,6 +23,7 @@ pub use policy::{
 pub use policy_test::{Assertion, ExpectedRule, PolicyTest, TestEnd};
 pub use selector::{LabelSelector, Operator, Requirement};
 pub use service::{
-    Affinity, BackendEndpoint, Backends, Distribution, EndpointSlice, Family, Internal, MAX_SERVICE_PORTS, PortTarget,
-    Service, ServiceConflict, ServiceExport, ServiceImport, ServicePort, Traffic, Traits,
+    Affinity, BackendEndpoint, Backends, DEFAULT_WEIGHT, Distribution, EndpointSlice, Family, Internal,
+    MAX_SERVICE_PORTS, PortTarget, Service, ServiceConflict, ServiceExport, ServiceImport, ServicePort, Traffic,
+    Traits,
 };

@@ -8,8 +8,8 @@ use super::{
     reader::{At, Faults, Map},
 };
 use crate::model::{
-    self, Affinity, Distribution, EndpointSlice, Family, Internal, Labels, MAX_SERVICE_PORTS, Name, PortTarget,
-    ServiceExport, ServicePort, Traffic, Traits,
+    self, Affinity, DEFAULT_WEIGHT, Distribution, EndpointSlice, Family, Internal, Labels, MAX_SERVICE_PORTS, Name,
+    PortTarget, ServiceExport, ServicePort, Traffic, Traits,
 };
 
 /// A service of the cluster.
@@ -85,8 +85,6 @@ impl Export {
     }
 }
 
-/// The share of traffic of an export that does not say.
-const DEFAULT_WEIGHT: u32 = 100;
 /// The largest share: sums of many fit 32 bits.
 const MAX_WEIGHT: u32 = 10_000;
 

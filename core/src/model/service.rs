@@ -6,6 +6,9 @@ use super::{Labels, Name, NamedPort, Protocol, Uid, feature};
 /// The most ports of one service: every node of the fleet holds each of them, and clusters' ports are compared one by one.
 pub const MAX_SERVICE_PORTS: usize = 100;
 
+/// The share of traffic of an export that does not say ([`ServiceExport::weight`]).
+pub const DEFAULT_WEIGHT: u32 = 100;
+
 /// A service that one cluster offers to the fleet: definition and export in one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceExport {

@@ -45,8 +45,8 @@ pub(super) struct Objects {
     services: BTreeMap<ServiceName, Key>,
     selecting: BTreeMap<Name, BTreeSet<Name>>,
     slices: BTreeMap<ServiceName, BTreeSet<Key>>,
-    /// The zones of the viewer's cluster's nodes, as far as they are known.
-    zones: BTreeMap<String, String>,
+    /// The zones of nodes, as far as they are known.
+    zones: BTreeMap<(Uid, Name), String>,
 }
 
 impl Objects {
@@ -102,14 +102,14 @@ impl Objects {
                 dirty.extend(self.imports.keys().map(|(namespace, name)| import(namespace, name)));
                 dirty.extend(self.services.keys().map(|(namespace, name)| own(namespace, name)));
             }
-            (Resource::Node(node), _) if is_own => {
-                let zone = node.labels.get(ZONE_LABEL).filter(|_| on);
-                if self.zones.get(node.name.as_str()) != zone {
-                    let name = node.name.to_string();
+            (Resource::Node(node), Scope::Cluster(cluster)) => {
+                let (zone, place) = (node.labels.get(ZONE_LABEL).filter(|_| on), (cluster, node.name.clone()));
+                if self.zones.get(&place) != zone {
                     match zone {
-                        Some(zone) => drop(self.zones.insert(name, zone.clone())),
-                        None => drop(self.zones.remove(&name)),
+                        Some(zone) => drop(self.zones.insert(place, zone.clone())),
+                        None => drop(self.zones.remove(&place)),
                     }
+                    dirty.extend(self.imports.keys().map(|(namespace, name)| import(namespace, name)));
                     dirty.extend(self.services.keys().map(|(namespace, name)| own(namespace, name)));
                 }
             }
@@ -217,9 +217,9 @@ impl Objects {
         }
     }
 
-    /// The zone of a node of the viewer's cluster; empty if it is not known.
-    pub(super) fn zone(&self, node: &str) -> &str {
-        self.zones.get(node).map_or("", String::as_str)
+    /// The zone of a cluster's node; empty if it is not known.
+    pub(super) fn zone(&self, cluster: Uid, node: &Name) -> &str {
+        self.zones.get(&(cluster, node.clone())).map_or("", String::as_str)
     }
 
     fn resource(&self, key: &Key) -> Option<(Uid, &Resource)> {

@@ -8,7 +8,9 @@ use super::{
     selection::{Candidate, Here, select},
     table::{Backend, Frontend, Route, ServiceTable},
 };
-use crate::model::{Affinity, Distribution, Family, Internal, Protocol, Service, ServiceImport, ServicePort, Traffic};
+use crate::model::{
+    Affinity, DEFAULT_WEIGHT, Distribution, Family, Internal, Protocol, Service, ServiceImport, ServicePort, Traffic,
+};
 
 /// The frontends of an import: each of its addresses and ports.
 pub(super) fn of_import(objects: &Objects, name: &ServiceName) -> ServiceTable {
@@ -19,7 +21,7 @@ pub(super) fn of_import(objects: &Objects, name: &ServiceName) -> ServiceTable {
     for port in &import.ports {
         for vip in &import.vips {
             let frontend = Frontend { address: *vip, protocol: port.protocol, port: port.port };
-            table.insert(frontend, fleet_wide(objects, name, import, port, affinity, Family::of(*vip)));
+            table.insert(frontend, fleet_wide(objects, name, import, port, affinity, Seats::new(), Family::of(*vip)));
         }
     }
     table
@@ -36,7 +38,9 @@ pub(super) fn of_service(objects: &Objects, name: &ServiceName) -> ServiceTable 
             let import = objects.import(name).filter(|import| import.ports.iter().any(|other| is_same(other, port)));
             let route = match (service.global, import) {
                 (Some(affinity), Some(import)) => {
-                    let route = fleet_wide(objects, name, import, port, affinity, family);
+                    // Its own clients have its own backends also where those are not shared with others.
+                    let own = own_seats(objects, service, port, family);
+                    let route = fleet_wide(objects, name, import, port, affinity, own, family);
                     Route { sticky_s: service.traffic.sticky_s.unwrap_or(0), ..route }
                 }
                 _ => own(objects, service, port, family),
@@ -51,29 +55,32 @@ fn is_same(a: &ServicePort, b: &ServicePort) -> bool {
     a.name == b.name && a.protocol == b.protocol && a.port == b.port
 }
 
-/// The backends of every cluster that offers this port of the import.
+/// The backends of every cluster that offers this port of the import, and `more`.
 fn fleet_wide(
     objects: &Objects,
     name: &ServiceName,
     import: &ServiceImport,
     port: &ServicePort,
     affinity: Affinity,
+    more: Seats<'_>,
     family: Family,
 ) -> Route {
     let here = objects.viewer.cluster;
     let region = |cluster| objects.cluster(cluster).map_or("", |cluster| cluster.region.as_str());
     let offering = objects.exports(name).filter(|(_, export)| offers(export, port));
     let mut candidates = BTreeMap::new();
-    for one in offering {
-        for seat in seat::of_export(objects, one, Some(port), family).into_values() {
+    let mut add = |seats: Seats<'_>, weight| {
+        for seat in seats.into_values().filter(|seat| is_near(objects, &import.traits.traffic, seat)) {
+            let distance = distance(objects, import.traits.traffic.distribution, &seat);
             let Seat { cluster, address, port, ready, .. } = seat;
-            if is_near(objects, &import.traits.traffic, &seat) {
-                let candidate =
-                    Candidate { cluster, region: region(cluster), weight: one.1.weight, ready, address, port };
-                candidates.entry(address).or_insert(candidate);
-            }
+            let candidate = Candidate { cluster, region: region(cluster), weight, ready, distance, address, port };
+            candidates.entry(address).or_insert(candidate);
         }
+    };
+    for one in offering {
+        add(seat::of_export(objects, one, Some(port), family), one.1.weight);
     }
+    add(more, DEFAULT_WEIGHT);
     let candidates: Vec<Candidate<'_>> = candidates.into_values().collect();
     let shares = select(&Here { cluster: here, region: region(here).to_owned() }, affinity, &candidates);
     let serving = candidates.iter().zip(shares).filter(|(_, share)| *share > 0);
@@ -89,6 +96,21 @@ fn fleet_wide(
 /// The backends of the cluster's own service, as kube-proxy chooses them: those that are ready, and while there are none
 /// those that go and still answer.
 fn own(objects: &Objects, service: &Service, port: &ServicePort, family: Family) -> Route {
+    let (cluster, seats) = (objects.viewer.cluster, own_seats(objects, service, port, family));
+    let near = || seats.values().filter(|seat| is_near(objects, &service.traffic, seat));
+    let mut usable: Vec<&Seat<'_>> = near().filter(|seat| seat.ready).collect();
+    if usable.is_empty() {
+        usable = near().filter(|seat| seat.leaving).collect();
+    }
+    let far = |seat: &Seat<'_>| distance(objects, service.traffic.distribution, seat);
+    let least = usable.iter().map(|seat| far(seat)).min();
+    usable.retain(|seat| Some(far(seat)) == least);
+    let backend = |seat: &Seat<'_>| Backend { address: seat.address, port: seat.port, cluster, share: 1 };
+    Route { backends: usable.into_iter().map(backend).collect(), sticky_s: service.traffic.sticky_s.unwrap_or(0) }
+}
+
+/// Everything behind a port of the cluster's own service.
+fn own_seats<'o>(objects: &'o Objects, service: &'o Service, port: &ServicePort, family: Family) -> Seats<'o> {
     let (cluster, name) = (objects.viewer.cluster, (service.namespace.clone(), service.name.clone()));
     let mut seats = Seats::new();
     if service.selector.is_empty() {
@@ -98,14 +120,7 @@ fn own(objects: &Objects, service: &Service, port: &ServicePort, family: Family)
         let service_name = (&service.namespace, &service.name);
         seat::selected(objects, cluster, service_name, &service.selector, (Some(port), family), &mut seats);
     }
-    let near = || seats.values().filter(|seat| is_near(objects, &service.traffic, seat));
-    let mut usable: Vec<&Seat<'_>> = near().filter(|seat| seat.ready).collect();
-    if usable.is_empty() {
-        usable = near().filter(|seat| seat.leaving).collect();
-    }
-    let usable = nearest(objects, service.traffic.distribution, usable);
-    let backend = |seat: &Seat<'_>| Backend { address: seat.address, port: seat.port, cluster, share: 1 };
-    Route { backends: usable.into_iter().map(backend).collect(), sticky_s: service.traffic.sticky_s.unwrap_or(0) }
+    seats
 }
 
 /// Whether a client of this node may be led there at all.
@@ -118,20 +133,15 @@ fn is_on_node(objects: &Objects, seat: &Seat<'_>) -> bool {
     seat.cluster == viewer.cluster && viewer.node.as_ref().is_some_and(|node| node.as_str() == seat.node)
 }
 
-/// Those that a preference prefers, or all if it finds none.
-fn nearest<'s>(objects: &Objects, distribution: Option<Distribution>, seats: Vec<&'s Seat<'s>>) -> Vec<&'s Seat<'s>> {
-    let zone = objects.viewer.node.as_ref().map_or("", |node| objects.zone(node.as_str()));
-    let in_zone = |seat: &&Seat<'_>| !zone.is_empty() && seat.zone == zone;
-    let of = |keep: &dyn Fn(&&Seat<'_>) -> bool| -> Vec<&'s Seat<'s>> {
-        seats.iter().copied().filter(|seat| keep(seat)).collect()
-    };
-    let preferred = match distribution {
-        None => return seats,
-        Some(Distribution::PreferClose | Distribution::PreferSameZone) => of(&in_zone),
-        Some(Distribution::PreferSameNode) => {
-            let on_node = of(&|seat| is_on_node(objects, seat));
-            if on_node.is_empty() { of(&in_zone) } else { on_node }
-        }
-    };
-    if preferred.is_empty() { seats } else { preferred }
+/// How far a backend is from a client of this node, as a preference counts it: of those that can serve the nearest do.
+fn distance(objects: &Objects, distribution: Option<Distribution>, seat: &Seat<'_>) -> u8 {
+    let viewer = &objects.viewer;
+    let zone = viewer.node.as_ref().map_or("", |node| objects.zone(viewer.cluster, node));
+    let out_of_zone = u8::from(zone.is_empty() || seat.zone != zone);
+    match distribution {
+        None => 0,
+        Some(Distribution::PreferClose | Distribution::PreferSameZone) => out_of_zone,
+        Some(Distribution::PreferSameNode) if is_on_node(objects, seat) => 0,
+        Some(Distribution::PreferSameNode) => 1 + out_of_zone,
+    }
 }

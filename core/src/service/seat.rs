@@ -81,7 +81,7 @@ pub(super) fn selected<'o>(
                 ready: endpoint.ready,
                 leaving: false,
                 node: endpoint.node.as_str(),
-                zone: if cluster == objects.viewer.cluster { objects.zone(endpoint.node.as_str()) } else { "" },
+                zone: objects.zone(cluster, &endpoint.node),
                 hostname: host.map_or("", |host| host.name.as_str()),
             };
             into.insert(*address, seat);

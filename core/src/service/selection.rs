@@ -33,6 +33,8 @@ pub struct Candidate<'c> {
     pub weight: u32,
     /// Whether it may get traffic.
     pub ready: bool,
+    /// How far it is, as the service's `trafficDistribution` counts: of a group that serves the nearest ones do.
+    pub distance: u8,
     /// Its address.
     pub address: IpAddr,
     /// Its port.
@@ -41,8 +43,8 @@ pub struct Candidate<'c> {
 
 /// The share of the traffic that each candidate gets, in parts of any sum; 0 where it gets none.
 ///
-/// Candidates that are not ready, or whose cluster drains, get nothing. Within a group each cluster gets traffic by its
-/// weight, and each of its backends the same.
+/// Candidates that are not ready, or whose cluster drains, get nothing. Within a group, of the nearest ones, each cluster gets
+/// traffic by its weight, and each of its backends the same.
 #[must_use]
 pub fn select(here: &Here, affinity: Affinity, candidates: &[Candidate<'_>]) -> Vec<u32> {
     let mut groups: [Group; GROUPS] = Default::default();
@@ -51,8 +53,12 @@ pub fn select(here: &Here, affinity: Affinity, candidates: &[Candidate<'_>]) -> 
         group.all += 1;
         if one.ready {
             group.ready += 1;
-            let serving = group.serving.entry(one.cluster).or_insert((u64::from(one.weight), 0));
-            serving.1 += 1;
+            if group.serving.is_empty() || one.distance < group.distance {
+                (group.distance, group.serving) = (one.distance, BTreeMap::new());
+            }
+            if one.distance == group.distance {
+                group.serving.entry(one.cluster).or_insert((u64::from(one.weight), 0)).1 += 1;
+            }
         }
     }
     let mut left = WHOLE;
@@ -62,9 +68,8 @@ pub fn select(here: &Here, affinity: Affinity, candidates: &[Candidate<'_>]) -> 
     }
     let share = |one: &Candidate<'_>| {
         let group = &groups[group(here, affinity, one)];
-        let Some((weight, backends)) = group.serving.get(&one.cluster).filter(|_| one.ready && group.load > 0) else {
-            return 0;
-        };
+        let serves = one.ready && one.distance == group.distance && group.load > 0;
+        let Some((weight, backends)) = group.serving.get(&one.cluster).filter(|_| serves) else { return 0 };
         let weights: u64 = group.serving.values().map(|(weight, _)| weight).sum();
         // If the groups together cannot take everything, each takes more in proportion.
         let load = group.load * WHOLE / (WHOLE - left);
@@ -79,7 +84,9 @@ struct Group {
     /// How many there are, and how many of them are ready.
     all: u64,
     ready: u64,
-    /// Of the clusters with ready ones: the weight and how many.
+    /// The distance of the nearest ready ones.
+    distance: u8,
+    /// Of the clusters with those: the weight and how many.
     serving: BTreeMap<Uid, (u64, u64)>,
     /// What the group takes of [`WHOLE`].
     load: u64,
@@ -116,7 +123,7 @@ mod tests {
 
     fn candidate(cluster: u8, region: &'static str, ready: bool, n: u8) -> Candidate<'static> {
         let address = IpAddr::from([10, cluster, 0, n]);
-        Candidate { cluster: Uid([cluster; 16]), region, weight: 100, ready, address, port: 80 }
+        Candidate { cluster: Uid([cluster; 16]), region, weight: 100, ready, distance: 0, address, port: 80 }
     }
 
     /// Shares by cluster, in percent.
@@ -175,6 +182,25 @@ mod tests {
             one.weight = 0;
         }
         assert_eq!(percent(Affinity::Local, &candidates), [0, 0, 100, 0], "drained at home: the region serves");
+    }
+
+    #[test]
+    fn the_nearest_of_a_group_serve() {
+        let mut candidates = world([4, 4, 4]);
+        for (number, one) in candidates.iter_mut().enumerate() {
+            one.distance = u8::from(number % 4 > 0);
+        }
+        let shares = select(&here(), Affinity::Local, &candidates);
+        assert!(shares[0] > 0 && shares[1..].iter().all(|share| *share == 0), "the near one at home: {shares:?}");
+        candidates[0].ready = false;
+        let shares = select(&here(), Affinity::Local, &candidates);
+        assert!(
+            shares[1..4].iter().all(|share| *share > 0) && shares[4..].iter().all(|share| *share == 0),
+            "{shares:?}"
+        );
+        candidates[1..4].iter_mut().for_each(|one| one.ready = false);
+        let shares = select(&here(), Affinity::Local, &candidates);
+        assert!(shares[4] > 0 && shares[5..].iter().all(|share| *share == 0), "the region's near one: {shares:?}");
     }
 
     proptest! {

@@ -8,7 +8,9 @@ use std::{
 use axle_core::{
     log::Contents,
     manifest::{Document, Export, Incarnation, NAMESPACE_NAME_LABEL, Service, Workload},
-    model::{Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid},
+    model::{
+        Backends, Endpoint, EndpointSlice, Key, Kind, Labels, Name, Namespace, Node, Object, Resource, Scope, Uid,
+    },
 };
 use axle_proto::convert;
 
@@ -219,7 +221,11 @@ impl ClusterObjects {
 }
 
 fn export(filing: &mut Filing<'_>, service: &Service, slices: &[&EndpointSlice], wish: &Export) {
-    let mut resource = Resource::ServiceExport(wish.of(service, slices, filing.now_ms));
+    let mut offered = wish.of(service, slices, filing.now_ms);
+    if service.sliced && !service.selector.is_empty() {
+        offered.backends = on_nodes(filing, slices);
+    }
+    let mut resource = Resource::ServiceExport(offered);
     let held = filing.held(&resource).filter(|_| wish.created_ms.is_none());
     if let (Some(Resource::ServiceExport(held)), Resource::ServiceExport(export)) =
         (held.map(|object| &*object.resource), &mut resource)
@@ -227,6 +233,31 @@ fn export(filing: &mut Filing<'_>, service: &Service, slices: &[&EndpointSlice],
         export.created_ms = held.created_ms;
     }
     filing.file_by_name(resource);
+}
+
+/// Backends on their nodes' own networks: no selector finds them, since such a workload is the node. One outside of the
+/// cluster's prefixes is left out: with it the hub would refuse all of the export.
+fn on_nodes(filing: &Filing<'_>, slices: &[&EndpointSlice]) -> Vec<Backends> {
+    let nodes = filing.contents.list_in(Kind::Node, filing.scope).flat_map(|object| match &*object.resource {
+        Resource::Node(node) => node.addresses.as_slice(),
+        _ => &[],
+    });
+    let nodes: BTreeSet<IpAddr> = nodes.copied().collect();
+    let clusters = filing.contents.list(Kind::Cluster).filter(|object| Scope::Cluster(object.uid) == filing.scope);
+    let prefixes: Vec<_> = clusters
+        .filter_map(|object| match &*object.resource {
+            Resource::Cluster(cluster) => Some(&cluster.prefixes),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let ours = |address: &IpAddr| nodes.contains(address) && prefixes.iter().any(|prefix| prefix.contains(address));
+    let of_slice = |slice: &&EndpointSlice| {
+        let mut backends = slice.backends.clone();
+        backends.endpoints.retain(|endpoint| endpoint.addresses.iter().all(ours));
+        backends
+    };
+    slices.iter().map(of_slice).filter(|backends| !backends.endpoints.is_empty()).collect()
 }
 
 /// The namespaces that the cluster's workloads name.

@@ -69,10 +69,12 @@ pub(super) fn service(service: &core::Service) -> Result<Vec<Document>, String> 
         let created_ms = created_ms.and_then(|made| made.try_into().ok());
         documents.push(Document::ServiceExport(Export { created_ms, ..Export::new(namespace.clone(), name.clone()) }));
     }
+    // A selector would leave out, elsewhere, who is not ready: the slices know who is published all the same.
+    let selector = spec.selector.filter(|_| spec.publish_not_ready_addresses != Some(true));
     documents.push(Document::Service(Service {
         namespace,
         name,
-        selector: spec.selector.unwrap_or_default(),
+        selector: selector.unwrap_or_default(),
         ports,
         affinity,
         addresses: ips.iter().filter_map(|ip| ip.parse().ok()).collect(),

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use axle_core::{
     manifest,
-    model::{NamedPort, PortTarget, Protocol},
+    model::{self, NamedPort, PortTarget, Protocol},
 };
 
 use super::*;
@@ -144,6 +144,51 @@ fn service_and_export_are_one_object_as_old_as_its_first_sight() {
     let objects = ClusterObjects::of(&inventory(EXPORT), &log, 7, &mut draw);
     assert!(objects.problems[0].contains("has no Service"), "{:?}", objects.problems);
     assert_eq!(objects.batch, Batch::Whole(vec![]));
+}
+
+/// The API server's slices name what no selector finds; what the hub would refuse is left out.
+#[test]
+fn backends_on_nodes_are_exported_beside_those_of_the_selector() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = MergedLog::open(directory.path(), Ownership::Relay { cluster: CLUSTER }, Uid([9; 16])).unwrap();
+    let name = |text: &str| Name::new(text).unwrap();
+    let cluster = Resource::Cluster(model::Cluster {
+        name: name("oslo"),
+        region: String::new(),
+        labels: Labels::new(),
+        prefixes: vec!["10.1.0.0/16".parse().unwrap()],
+        default_action: model::Action::Accept,
+    });
+    let cluster = convert::object(cluster, Scope::Fleet, CLUSTER, 1);
+    let _ = log.take(&Feed::Upstream, Batch::Whole(vec![cluster]), None, None);
+    let addresses = ["10.1.9.1", "192.0.2.1"].map(|address| address.parse::<IpAddr>().unwrap());
+    let node = Node { name: name("n1"), labels: Labels::new(), addresses: addresses.to_vec() };
+    let node = convert::object(Resource::Node(node), Scope::Cluster(CLUSTER), Uid([8; 16]), 1);
+    let _ = log.take(&Feed::Node(name("n1")), Batch::Whole(vec![node]), None, None);
+    let endpoint = |address: &str| model::BackendEndpoint {
+        addresses: vec![address.parse().unwrap()],
+        ready: true,
+        ..model::BackendEndpoint::default()
+    };
+    let endpoints = ["10.1.1.5", "10.1.9.1", "192.0.2.1"].map(endpoint).to_vec();
+    let ports = vec![NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }];
+    let (namespace, service) = (name("shop"), name("api"));
+    let backends = Backends { endpoints, ports };
+    let slice = EndpointSlice { namespace, name: name("api-1"), service, backends };
+    let mut all = inventory(&format!("{SERVICE}{EXPORT}"));
+    all.documents.push(Document::EndpointSlice(slice));
+    for (sliced, wanted) in [(false, &[][..]), (true, &["10.1.9.1"])] {
+        all.documents.iter_mut().for_each(|document| {
+            if let Document::Service(service) = document {
+                service.sliced = sliced;
+            }
+        });
+        let Batch::Whole(filed) = ClusterObjects::of(&all, &log, 5, &mut fresh()).batch else { panic!("complete") };
+        let Resource::ServiceExport(export) = &*filed[0].resource else { panic!("{filed:?}") };
+        let listed = export.backends.iter().flat_map(|backends| &backends.endpoints);
+        let listed: Vec<String> = listed.map(|backend| backend.addresses[0].to_string()).collect();
+        assert_eq!((listed, export.selector.len()), (wanted.iter().map(ToString::to_string).collect(), 1));
+    }
 }
 
 #[test]

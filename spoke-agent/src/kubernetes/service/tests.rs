@@ -54,6 +54,12 @@ fn a_service_with_all_that_it_says() {
 }
 
 #[test]
+fn who_is_published_before_being_ready_is_known_by_slices_alone() {
+    assert_eq!(one(|_| {}).selector.len(), 1);
+    assert!(one(|object| object["spec"]["publishNotReadyAddresses"] = json!(true)).selector.is_empty());
+}
+
+#[test]
 fn headless_has_no_address_and_another_name_is_no_service() {
     let headless = one(|object| {
         (object["spec"]["clusterIP"], object["spec"]["clusterIPs"]) = (json!("None"), json!(["None"]));

@@ -116,6 +116,58 @@ fn a_preference_is_no_more_than_that() {
     }
 }
 
+/// First the cluster, as the service's affinity says, then the zone within it.
+#[test]
+fn an_import_prefers_the_zone_among_those_that_serve() {
+    let listed = |n: u8, endpoints: Vec<BackendEndpoint>| {
+        let Change::Put(mut object) = export(n) else { unreachable!("export() puts") };
+        let Resource::ServiceExport(export) = Arc::make_mut(&mut object.resource) else { unreachable!("an export") };
+        export.selector.clear();
+        let ports = vec![NamedPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }];
+        export.backends = vec![Backends { endpoints, ports }];
+        Change::Put(object)
+    };
+    let Change::Put(mut object) = import() else { unreachable!("import() puts") };
+    let Resource::ServiceImport(import) = Arc::make_mut(&mut object.resource) else { unreachable!("an import") };
+    import.traits.traffic.distribution = Some(Distribution::PreferClose);
+    let mut services = Services::new(uid(1), Some(name("n1")));
+    let far = listed(2, vec![backend(21, 1, UP), backend(22, 2, UP)]);
+    let near = listed(1, vec![backend(11, 1, UP), backend(12, 2, UP)]);
+    let changed = services.apply(&[cluster(1), cluster(2), Change::Put(object), near, far]);
+    assert_eq!(addresses(&changed).unwrap().len(), 2, "its own zone is not known yet");
+    let changed = services.apply(&[node(1)]);
+    assert_eq!(addresses(&changed).unwrap(), ["10.1.0.11:8080"]);
+    let changed = services.apply(&[listed(1, vec![backend(12, 2, UP)])]);
+    assert_eq!(addresses(&changed).unwrap(), ["10.1.0.12:8080"], "a preference is no more than that");
+    let changed = services.apply(&[listed(1, vec![])]);
+    assert_eq!(addresses(&changed).unwrap(), ["10.1.0.21:8080"], "so it is in the next cluster");
+}
+
+/// Of a workload its node says where it is, in every cluster.
+#[test]
+fn a_workload_of_another_cluster_is_where_its_node_is() {
+    let mut services = Services::new(uid(1), Some(name("n1")));
+    let Change::Put(mut object) = import() else { unreachable!("import() puts") };
+    let Resource::ServiceImport(import) = Arc::make_mut(&mut object.resource) else { unreachable!("an import") };
+    import.traits.traffic.distribution = Some(Distribution::PreferSameZone);
+    let of = |n: u8, number: u8, zone: &str| {
+        let labels = [("topology.kubernetes.io/zone".to_owned(), zone.to_owned())].into();
+        let node = Node { name: name(&format!("n{number}")), labels, addresses: vec![] };
+        put(Scope::Cluster(uid(n)), &format!("n{number}"), uid(180 + number), Resource::Node(node))
+    };
+    let on = |id: u8, number: u8| {
+        let Change::Put(mut object) = workload(2, id, true) else { unreachable!("workload() puts") };
+        let Resource::Endpoint(endpoint) = Arc::make_mut(&mut object.resource) else { unreachable!("an endpoint") };
+        endpoint.node = name(&format!("n{number}"));
+        Change::Put(object)
+    };
+    let world = [cluster(1), cluster(2), Change::Put(object), export(2), on(21, 2), on(22, 3), of(2, 2, "a")];
+    let changed = services.apply(world.iter().chain(&[of(2, 3, "b"), of(1, 1, "b")]));
+    assert_eq!(addresses(&changed).unwrap(), ["10.2.0.22:8080"]);
+    let changed = services.apply(&[of(2, 2, "b")]);
+    assert_eq!(addresses(&changed).unwrap().len(), 2);
+}
+
 #[test]
 fn a_selector_selects_workloads_and_other_clusters_mean_nothing() {
     let mut services = Services::new(uid(1), Some(name("n1")));
@@ -136,7 +188,9 @@ fn a_global_service_leads_to_the_fleets_backends() {
     let changed = services.apply(&world);
     assert_eq!(at(&changed, VIP).unwrap(), ["10.1.0.11:8080"], "no import yet: its own");
     let changed = services.apply(&[import(), workload(2, 21, true)]);
-    assert_eq!(at(&changed, VIP).unwrap(), ["10.2.0.21:8080"], "it exports nothing here, and uses what another does");
+    let both = ["10.1.0.11:8080", "10.2.0.21:8080"];
+    assert_eq!(at(&changed, VIP).unwrap(), both, "nothing is exported here: its own all the same");
+    assert_eq!(addresses(&changed).unwrap(), both[1..], "which the fleet's address does not lead to");
     let changed = services.apply(&[delete(Kind::ServiceImport, Scope::Fleet, "web", uid(200))]);
     assert_eq!(at(&changed, VIP).unwrap(), ["10.1.0.11:8080"]);
 }
