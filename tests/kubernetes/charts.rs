@@ -162,6 +162,7 @@ fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> 
         "cgroupRoot=/sys/fs/cgroup/unified",
         "podsCgroup=kubepods",
         "cni.enabled=false",
+        "dns.enabled=false",
         "settings.heartbeat=5s",
         "agent.maxUnavailable=3",
         "agent.podLabels.team=net",
@@ -189,6 +190,9 @@ fn the_agents_chart_is_taken_and_only_nodes_need_rights() -> anyhow::Result<()> 
         let wanted = if values.is_empty() { json!(["cleanup", "--chain-only"]) } else { json!(["cleanup"]) };
         ensure!(*cleanup == wanted, "enforcement is ended by who asks for that: {cleanup}");
         ensure!(find(&objects, "PodDisruptionBudget").is_some() == values.is_empty());
+        let dns = objects.iter().find(|object| object["metadata"]["name"] == "axle-dns");
+        ensure!(dns.is_some() == values.is_empty(), "{dns:?}");
+        ensure!(dns.is_none_or(|dns| dns["spec"]["internalTrafficPolicy"] == "Local"), "{dns:?}");
 
         // The relay's pods would run where the strictest rules are.
         server.admin().run(&[
@@ -233,6 +237,9 @@ fn the_agents_may_do_what_they_do_and_no_more() -> anyhow::Result<()> {
         ("axle-relay", true, &["patch", "secrets/axle-relay", "-n", NAMESPACE]),
         ("axle-relay", false, &["get", "secrets/other", "-n", NAMESPACE]),
         ("axle-relay", false, &["get", "secrets", "-n", "default"]),
+        ("axle-relay", true, &["create", "endpointslices.discovery.k8s.io", "-n", "default"]),
+        ("axle-relay", false, &["patch", "endpointslices.discovery.k8s.io", "-n", "default"]),
+        ("axle-agent", false, &["create", "endpointslices.discovery.k8s.io", "-n", "default"]),
         ("axle-relay", false, &["delete", "pods", "-n", NAMESPACE]),
     ] {
         ensure!(may(account, what) == allowed, "{account} {what:?}: wanted {allowed}");
@@ -272,6 +279,7 @@ fn values_of_the_agents_that_contradict_are_refused_with_a_sentence() -> anyhow:
         ),
         (&["hub.address=h:1", "hub.cluster=a", "networkPolicies=maybe"], "'enforce', 'ignore'"),
         (&["hub.address=h:1", "hub.cluster=a", "settings.cluster=b"], "cluster"),
+        (&["hub.address=h:1", "hub.cluster=a", "dns.port=53"], "/dns/port"),
     ] {
         let refused = render("axle-agent", values).err().with_context(|| format!("{values:?} was taken"))?.to_string();
         ensure!(refused.replace('\\', "").contains(sentence), "{values:?}: {refused}");

@@ -5,6 +5,7 @@ mod clusters;
 mod fleet;
 mod from_charts;
 mod installed;
+mod multicluster;
 mod namespace;
 mod node_port;
 mod on_postgres;

@@ -104,7 +104,11 @@ fn of_service(objects: &Objects, import: &ServiceImport, name: &ServiceName, bel
                 true => members(None).into_iter().map(|member| member.address).collect(),
                 false => import.vips.clone(),
             };
-            if all.is_empty() { Answer::NoName } else { Answer::some(addresses(all, asked)) }
+            match asked {
+                _ if all.is_empty() => Answer::NoName,
+                Asked::Service => of_all_ports(objects, import, name, &full),
+                _ => Answer::some(addresses(all, asked)),
+            }
         }
         [protocol] if is_protocol(import, protocol) => Answer::nothing(),
         [protocol, port] => {
@@ -151,6 +155,18 @@ fn of_port(import: &ServiceImport, port: &ServicePort, full: &str, members: Vec<
     if records.is_empty() { Answer::NoName } else { Answer::Records { records, addresses } }
 }
 
+/// SRV of the service's own name: those of every port that has one, as Kubernetes' DNS answers it.
+fn of_all_ports(objects: &Objects, import: &ServiceImport, name: &ServiceName, full: &str) -> Answer {
+    let (mut records, mut addresses) = (Vec::new(), Vec::new());
+    for port in import.ports.iter().filter(|port| !port.name.is_empty()) {
+        let members = if import.traits.headless { members(objects, name, Some(port)) } else { Vec::new() };
+        let Answer::Records { records: more, addresses: at } = of_port(import, port, full, members) else { continue };
+        records.extend(more.into_iter().filter(|record| !records.contains(record)).collect::<Vec<_>>());
+        addresses.extend(at.into_iter().filter(|one| !addresses.contains(one)).collect::<Vec<_>>());
+    }
+    Answer::Records { records, addresses }
+}
+
 /// Every ready backend of a headless service, at a port or at any.
 fn members(objects: &Objects, name: &ServiceName, port: Option<&ServicePort>) -> Vec<Member> {
     let mut all = Vec::new();
@@ -173,8 +189,14 @@ fn members(objects: &Objects, name: &ServiceName, port: Option<&ServicePort>) ->
 fn dashed(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string().replace('.', "-"),
-        // Every group in full: a label may not begin or end with a dash.
-        IpAddr::V6(address) => address.segments().map(|group| format!("{group:04x}")).join("-"),
+        IpAddr::V6(address) => {
+            let short = address.to_string().replace(':', "-");
+            // A label may not begin or end with a dash: then every group in full.
+            match short.starts_with('-') || short.ends_with('-') || short.contains('.') {
+                true => address.segments().map(|group| format!("{group:04x}")).join("-"),
+                false => short,
+            }
+        }
     }
 }
 

@@ -114,9 +114,13 @@ pub struct RunArguments {
     /// Node: cgroup (version 2) of the workloads, where service addresses are translated; without it they are not.
     #[arg(long, env = "AXLE_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
-    /// Node: where names under `clusterset.local` are answered over UDP and TCP, repeatable; nowhere if it is not given.
-    #[arg(long, env = "AXLE_DNS_LISTEN", value_name = "ADDR", value_delimiter = ',')]
-    pub dns_listen: Vec<SocketAddr>,
+    /// Node: where names under `clusterset.local` are answered over UDP and TCP, IP or IP:PORT, repeatable; nowhere if it is
+    /// not given.
+    #[arg(long, env = "AXLE_DNS_LISTEN", value_name = "ADDR", value_delimiter = ',', value_parser = parse_dns_listen)]
+    pub dns_listen: Vec<(IpAddr, Option<u16>)>,
+    /// Node: the port of those that name none.
+    #[arg(long, env = "AXLE_DNS_PORT", value_name = "PORT", default_value = "53")]
+    pub dns_port: u16,
     /// Where metrics and health are served over plain HTTP, or `off`; loopback only.
     #[arg(long, env = "AXLE_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7081", value_parser = parse_http)]
     pub http_listen: HttpListen,
@@ -300,6 +304,14 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().ok().or_else(bare).ok_or_else(|| format!("{text:?} is no address with a port, such as 192.0.2.7:7082"))
 }
 
+fn parse_dns_listen(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip(), Some(address.port())));
+    }
+    let ip = text.parse().map_err(|_| "wanted an address such as 10.0.0.1, fd00::1, 10.0.0.1:53 or [fd00::1]:53")?;
+    Ok((ip, None))
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
@@ -352,6 +364,13 @@ mod tests {
         assert!(parse_http("[::1]:9").is_ok());
         assert!(parse_http("0.0.0.0:7081").is_err_and(|error| error.contains("loopback")));
         assert!(parse_http("yes").is_err());
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(parse_dns_listen("10.0.0.1"), Ok((ip("10.0.0.1"), None)));
+        assert_eq!(parse_dns_listen("fd00::1"), Ok((ip("fd00::1"), None)));
+        assert_eq!(parse_dns_listen("[fd00::1]:5300"), Ok((ip("fd00::1"), Some(5300))));
+        for wrong in ["", "localhost", "10.0.0.1:x", "10.0.0.1:70000", "[fd00::1]"] {
+            assert!(parse_dns_listen(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `axle-agent run`.
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ fn settings(arguments: RunArguments) -> Result<Settings, Failure> {
         pin_dir,
         cgroup,
         dns_listen,
+        dns_port,
         http_listen,
         metrics_listen,
         heartbeat,
@@ -63,7 +65,7 @@ fn settings(arguments: RunArguments) -> Result<Settings, Failure> {
         node_labels: node_labels.into_iter().collect(),
         pins: pin_dir,
         cgroup,
-        dns_listen,
+        dns_listen: dns_listen.into_iter().map(|(ip, port)| SocketAddr::new(ip, port.unwrap_or(dns_port))).collect(),
         http_listen: match http_listen {
             HttpListen::Off => None,
             HttpListen::At(address) => Some(address),

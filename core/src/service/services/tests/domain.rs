@@ -71,7 +71,8 @@ fn a_service_with_an_address() {
     for there in ["", "svc.", "shop.svc.", "_tcp.web.shop.svc.", "_http._tcp.web.shop.svc."] {
         assert_eq!(ask(&services, there, A), texts(&[]), "{there} is a name without addresses");
     }
-    assert_eq!(ask(&services, "web.shop.svc.", Asked::Service), texts(&[]));
+    let every = ask(&services, "web.shop.svc.", Asked::Service);
+    assert_eq!(every, texts(&["80 web.shop.svc.clusterset.local"]), "each port that has a name");
     let absent = [
         "api.shop.svc.",
         "web.other.svc.",
@@ -126,6 +127,9 @@ fn a_headless_service_leads_to_its_backends() {
     let wanted =
         ["10-1-0-13.c1", "web-0.c1", "web-0.c2"].map(|name| format!("8080 {name}.web.shop.svc.clusterset.local"));
     assert_eq!(ports, wanted);
+    let mut every = ask(&services, "web.shop.svc.", Asked::Service).unwrap();
+    every.sort();
+    assert_eq!(every, wanted, "the same of the service's own name");
 }
 
 #[test]
@@ -149,6 +153,25 @@ fn backends_that_somebody_lists_have_names_too() {
     assert_eq!(ask(&services, "db-0.c1.web.shop.svc.", AAAA), texts(&["fd00:1::9"]));
     let port = ask(&services, "_http._tcp.web.shop.svc.", Asked::Service);
     assert_eq!(port, texts(&["9 db-0.c1.web.shop.svc.clusterset.local"]), "one name for both families");
+}
+
+#[test]
+fn an_address_is_a_label_as_kubernetes_writes_it() {
+    let mut services = Services::new(uid(1), None);
+    services.apply(&[cluster(1), headless(export(1)), headless(import())]);
+    for (address, label) in [
+        ("10.1.0.11", "10-1-0-11"),
+        ("fd00:1::b", "fd00-1--b"),
+        ("fd00:1::", "fd00-0001-0000-0000-0000-0000-0000-0000"),
+        ("::b", "0000-0000-0000-0000-0000-0000-0000-000b"),
+    ] {
+        services.apply(&[changed(workload(1, 11, true), |resource| {
+            let Resource::Endpoint(endpoint) = resource else { unreachable!("an endpoint") };
+            endpoint.addresses = vec![address.parse().unwrap()];
+        })]);
+        let asked = if address.contains(':') { AAAA } else { A };
+        assert_eq!(ask(&services, &format!("{label}.c1.web.shop.svc."), asked), texts(&[address]));
+    }
 }
 
 #[test]
