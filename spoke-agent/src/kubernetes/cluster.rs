@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{
     client::ApiServer,
     local::publish,
+    place::RELAY,
     service, slices,
     watch::{Held, Watched, follow},
 };
@@ -28,7 +29,9 @@ const GATHER: Duration = Duration::from_millis(50);
 pub fn cluster_inventory(api: &ApiServer) -> InventoryWatch {
     let all = ListParams::default;
     let namespaces = follow(Api::<PartialObjectMeta<Namespace>>::all(api.client()), all(), |_| {});
-    let services = follow(Api::<Service>::all(api.client()), all(), service::trim);
+    // The way to the relay may not hang on what only the relay says: without a Service here its address is not translated.
+    let not_own = all().fields(&format!("metadata.name!={RELAY}"));
+    let services = follow(Api::<Service>::all(api.client()), not_own, service::trim);
     // What the relay writes of other clusters' backends must not come back as this one's.
     let foreign = all().labels(&slices::selector(false));
     let slices = follow(Api::<EndpointSlice>::all(api.client()), foreign, service::trim_slice);

@@ -117,7 +117,7 @@ fn what_was_lost_is_had_again() {
         let (cluster, relay, settings, node) = joined(stage).await;
         let stage = &*stage;
         let connected = |node: &App| node.status().node.unwrap().connected;
-        stage.until("the node is in", || connected(&node)).await;
+        stage.until("the node is in", || connected(&node) && stage.count(Kind::Node) == 1).await;
 
         // A leader that is killed says nothing: the next one waits for the end of its lease.
         let next = cluster.relay(stage, "relay-b", None);

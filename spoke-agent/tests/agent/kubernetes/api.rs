@@ -23,7 +23,9 @@ fn the_relay_knows_services_and_namespaces() {
         let api = cluster.api("axle-relay").await;
         let mut inventory = cluster_inventory(&api);
         let text = |now: &axle_agent::inventory::Inventory| format!("{:?}", now.documents);
-        waits(&mut inventory, "all is listed", |now| now.complete && text(now).contains("10.96.0.77")).await;
+        cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: other, namespace: shop}, spec: {clusterIP: 10.96.0.79, ports: [{port: 80}]}}");
+        waits(&mut inventory, "all is listed", |now| now.complete && text(now).contains("10.96.0.79")).await;
+        assert!(!text(&inventory.borrow()).contains("10.96.0.77"), "the relay's own Service");
         cluster.apply(
             "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.78, ports: \
              [{port: 80}]}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, \
@@ -41,7 +43,7 @@ fn the_relay_knows_services_and_namespaces() {
         let gone =
             |now: &axle_agent::inventory::Inventory| !text(now).contains("10.96.0.78") && now.problems.is_empty();
         waits(&mut inventory, "it is gone", gone).await;
-        assert!(text(&inventory.borrow()).contains("10.96.0.77"));
+        assert!(text(&inventory.borrow()).contains("10.96.0.79"));
     });
 }
 
