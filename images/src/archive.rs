@@ -9,13 +9,13 @@ use aws_lc_rs::digest;
 use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
-use crate::{layer::Layer, recipe::Recipe};
+use crate::layer::Layer;
 
 /// The time of everything: images do not depend on when they were made.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// An image, ready to be written.
-pub(crate) struct Image {
+pub struct Image {
     name: String,
     unpacked: usize,
     layer: Blob,
@@ -52,10 +52,13 @@ impl Blob {
 }
 
 impl Image {
-    /// The image `name` of what `recipe` says, with the files of `layer`.
-    pub(crate) fn new(name: &str, recipe: &Recipe, layer: Layer) -> anyhow::Result<Self> {
+    /// The image `name` with the files of `layer`. `config` is how an engine runs it: `config` of OCI's image configuration.
+    ///
+    /// # Errors
+    /// Where a path is too long for an archive, or images are not made for this machine.
+    pub fn new(name: &str, config: &Value, layer: &Layer, compression: Compression) -> anyhow::Result<Self> {
         let tar = layer.tar()?;
-        let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
+        let mut gzip = GzBuilder::new().write(Vec::new(), compression);
         gzip.write_all(&tar)?;
         let layer = Blob::new(gzip.finish()?);
         let platform = json!({"architecture": architecture()?, "os": "linux"});
@@ -63,7 +66,7 @@ impl Image {
             "architecture": platform["architecture"],
             "os": "linux",
             "created": CREATED,
-            "config": recipe.config(),
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&tar))]},
             "history": [{"created": CREATED, "created_by": "axle-images"}],
         }));
@@ -77,17 +80,22 @@ impl Image {
     }
 
     /// How many bytes its files take.
-    pub(crate) fn unpacked(&self) -> usize {
+    #[must_use]
+    pub fn unpacked(&self) -> usize {
         self.unpacked
     }
 
     /// How many bytes travel.
-    pub(crate) fn compressed(&self) -> usize {
+    #[must_use]
+    pub fn compressed(&self) -> usize {
         self.layer.bytes.len()
     }
 
     /// The archive.
-    pub(crate) fn archive(&self) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// Where it cannot be put together.
+    pub fn archive(&self) -> anyhow::Result<Vec<u8>> {
         let tag = self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         let mut entry = self.manifest.descriptor("manifest.v1+json");
         entry["platform"] = self.platform.clone();
@@ -121,7 +129,8 @@ fn architecture() -> anyhow::Result<&'static str> {
 }
 
 /// In hexadecimal digits.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, bytes);
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -131,14 +140,13 @@ mod tests {
     use std::{collections::BTreeMap, io::Read as _};
 
     use super::*;
-    use crate::recipe;
 
     fn image() -> Image {
         let mut layer = Layer::default();
         layer.file("usr/bin/program", 0o755, b"program".to_vec());
         layer.folder("var/lib/program", 0o700, 65532);
         layer.link("bin", "usr/bin");
-        Image::new("axle.dev/x:1", &recipe::chosen(&[]).unwrap()[0], layer).unwrap()
+        Image::new("axle.dev/x:1", &json!({"Entrypoint": ["/usr/bin/program"]}), &layer, Compression::best()).unwrap()
     }
 
     fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {

@@ -8,13 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use axle_images::sha256;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{
-    archive::sha256,
-    recipe::{self, Recipe},
-};
+use crate::recipe::{self, Recipe};
 
 /// The manifest of the kernel programs, a workspace of its own.
 const KERNEL: &str = "spoke-ebpf/Cargo.toml";

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use tar::{Builder, EntryType, Header};
 
 /// What an entry is.
+#[derive(Debug, Clone)]
 enum Kind {
     Folder,
     File(Vec<u8>),
     Link(String),
 }
 
+#[derive(Debug, Clone)]
 struct Entry {
     kind: Kind,
     mode: u32,
@@ -18,24 +20,24 @@ struct Entry {
 }
 
 /// Files by their path, each below folders that are made as needed.
-#[derive(Default)]
-pub(crate) struct Layer {
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
     entries: BTreeMap<String, Entry>,
 }
 
 impl Layer {
     /// A file that nobody but root can change.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, contents: Vec<u8>) {
+    pub fn file(&mut self, path: &str, mode: u32, contents: Vec<u8>) {
         self.put(path, mode, 0, Kind::File(contents));
     }
 
     /// A folder.
-    pub(crate) fn folder(&mut self, path: &str, mode: u32, owner: u64) {
+    pub fn folder(&mut self, path: &str, mode: u32, owner: u64) {
         self.put(path, mode, owner, Kind::Folder);
     }
 
     /// A symbolic link.
-    pub(crate) fn link(&mut self, path: &str, to: &str) {
+    pub fn link(&mut self, path: &str, to: &str) {
         self.put(path, 0o777, 0, Kind::Link(to.to_owned()));
     }
 
@@ -48,7 +50,10 @@ impl Layer {
     }
 
     /// The archive.
-    pub(crate) fn tar(&self) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// Where a path is too long for one.
+    pub fn tar(&self) -> anyhow::Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for (path, entry) in &self.entries {
             let mut header = Header::new_ustar();

@@ -1,10 +1,8 @@
 //! `axle-images`: container images from static programs, each with a list of what is in it.
 //!
 //! No engine, no registry, no network: an image is a few files in an archive. The same programs give the same bytes.
-mod archive;
 mod bill;
 mod elf;
-mod layer;
 mod recipe;
 
 use std::{
@@ -15,9 +13,9 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axle_images::{Compression, Image};
 use clap::Parser;
 
-use archive::Image;
 use bill::Packages;
 
 /// Writes Axle's container images, each as one archive that Docker, Podman and containerd load.
@@ -61,7 +59,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let name = format!("{registry}/{}:{}", recipe.name, env!("CARGO_PKG_VERSION"));
         let bill = packages.bill(&recipe, programs)?;
         fs::write(out.join(format!("{}.cdx.json", recipe.name)), &bill)?;
-        let image = Image::new(&name, &recipe, recipe.layer(programs, bill)?)?;
+        let image = Image::new(&name, &recipe.config(), &recipe.layer(programs, bill)?, Compression::best())?;
         fs::write(out.join(format!("{}.tar", recipe.name)), image.archive()?)?;
         writeln!(
             table,

@@ -2,9 +2,10 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
+use axle_images::Layer;
 use serde_json::{Value, json};
 
-use crate::{elf, layer::Layer};
+use crate::elf;
 
 /// Whom programs run as that need no rights: nobody that a machine has.
 const NOBODY: u64 = 65532;

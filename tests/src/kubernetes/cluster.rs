@@ -108,7 +108,7 @@ fn images(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let images = [
         Image::busybox("test.local/pause:1", &["/bin/sleep", "2147483647"])?,
         Image::busybox("test.local/busybox:1", &["/bin/sh"])?,
-        Image::new("test.local/coredns:1", &["/coredns"]).file(&program("coredns")?, "/coredns"),
+        Image::new("test.local/coredns:1", &["/coredns"]).file(&program("coredns")?, "/coredns")?,
     ];
     images.iter().enumerate().map(|(number, image)| archive_of(image, folder, number)).collect()
 }
