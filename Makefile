@@ -9,7 +9,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 RUNNER = $(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER="$(SUDO)")
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup setup-kubernetes setup-compose build images demo test test-kubernetes test-compose bench bench-peers clean
+.PHONY: help setup setup-kubernetes setup-compose build images demo test test-kubernetes test-compose bench bench-kubernetes bench-peers clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
@@ -51,8 +51,13 @@ test-compose: images setup-compose ## docker-compose.yml on an engine of its own
 
 bench: ## The headline measures: a table, target/bench/results.json and pictures beside it
 	@scripts/setup build
-	cargo build --release -p axle-benches
+	cargo build --release -p axle-benches -p axle-agent
 	$(SUDO) $(TARGET)/release/axle-bench $(BENCH)
+
+bench-kubernetes: ## How long pods take to start and what they send meanwhile: with the agent in the CNI chain, beside it, without it
+	@scripts/setup
+	cargo build --workspace --all-targets
+	$(RUNNER) AXLE_BINARIES=$(abspath $(TARGET))/debug AXLE_BENCH_PODS=40 cargo nextest run -p axle-tests --run-ignored all --no-capture -E 'test(/^windows::/)'
 
 bench-peers: ## What the measures are compared with; needs the Go module proxy
 	cd benches/peers/cilium-policy && go build -o $(abspath target)/bench/peers/ .

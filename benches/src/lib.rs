@@ -3,6 +3,7 @@
 //! To add one: write a module with a `pub fn run() -> anyhow::Result<Vec<Row>>` and list it in [`BENCHES`].
 pub mod compile;
 pub mod fanout;
+pub mod footprint;
 pub mod picture;
 pub mod preview;
 pub mod report;
@@ -68,7 +69,7 @@ pub struct Bench {
 }
 
 /// Every benchmark, in the order of the report.
-pub const BENCHES: &[Bench] = &[compile::BENCH, fanout::BENCH, preview::BENCH, verdict::BENCH];
+pub const BENCHES: &[Bench] = &[compile::BENCH, fanout::BENCH, footprint::BENCH, preview::BENCH, verdict::BENCH];
 
 #[cfg(test)]
 mod tests {
