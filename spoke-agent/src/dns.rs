@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::tasks::Tasks;
+use crate::{problems::Problems, tasks::Tasks};
 use message::{Transport, answer};
 
 /// The longest question that is read: real ones have fewer than 300 bytes.
@@ -21,17 +21,40 @@ const LONGEST_QUESTION: usize = 4_096;
 const CONNECTIONS: usize = 64;
 /// How long a connection may take for its next question, and for taking its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it takes until an address is tried again that could not be had.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The rest after an error of the system.
 const REST: Duration = Duration::from_millis(50);
 
 /// What a name has; `None` while nobody knows yet.
 pub type Resolve = Arc<dyn Fn(&str, Asked) -> Option<Answer> + Send + Sync>;
 
+/// Answers at all of these addresses for ever. One that cannot be had, or not yet, is a problem: nothing else waits for it.
+pub async fn keep_serving(mut addresses: Vec<SocketAddr>, resolve: Resolve, problems: Problems) {
+    let mut serving = Tasks::default();
+    loop {
+        let (mut missing, mut why) = (Vec::new(), Vec::new());
+        for address in addresses {
+            if let Err(error) = serve(address, resolve.clone(), &mut serving).await {
+                missing.push(address);
+                why.push(format!("{error:#}"));
+            }
+        }
+        problems.set("names", why);
+        if missing.is_empty() {
+            serving.ended().await;
+            return;
+        }
+        addresses = missing;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// Answers at this address, and says which it is.
 ///
 /// # Errors
 /// If it cannot be listened at.
-pub async fn serve(address: SocketAddr, resolve: Resolve, tasks: &mut Tasks) -> anyhow::Result<SocketAddr> {
+async fn serve(address: SocketAddr, resolve: Resolve, tasks: &mut Tasks) -> anyhow::Result<SocketAddr> {
     let fault = || format!("--dns-listen {address}: name a free address of this machine");
     let listener = TcpListener::bind(address).await.with_context(fault)?;
     let address = listener.local_addr().with_context(fault)?;

@@ -124,9 +124,7 @@ impl Node {
         });
         let names = translating.names();
         let resolve: dns::Resolve = Arc::new(move |name, asked| names.resolve(name, asked));
-        for address in &setup.dns_listen {
-            dns::serve(*address, resolve.clone(), tasks).await?;
-        }
+        tasks.spawn("names", dns::keep_serving(setup.dns_listen.clone(), resolve, problems.clone()));
         let (enforcer, damage) =
             Enforcer::new(place.clone(), plane, translating, &state.held_back(), &state.in_force())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the policies in force"));

@@ -186,3 +186,18 @@ async fn an_address_that_cannot_be_had_is_named() {
     let text = format!("{error:#}");
     assert!(text.contains("--dns-listen") && text.contains(&address.to_string()), "{text}");
 }
+
+#[tokio::test]
+async fn an_address_that_is_free_later_is_answered_then() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let problems = Problems::default();
+    let mut said = problems.watch();
+    let serving = tokio::spawn(keep_serving(vec![address], Arc::new(names), problems));
+    said.wait_for(|said| said.values().flatten().any(|why| why.contains(&address.to_string()))).await.unwrap();
+    drop(taken);
+    let well = said.wait_for(|said| said.values().all(Vec::is_empty));
+    tokio::time::timeout(AGAIN * 4, well).await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_ok());
+    serving.abort();
+}
