@@ -31,6 +31,11 @@ fn postgres_dies_and_comes_back() -> anyhow::Result<()> {
         ensure!(outcome.code == UNAVAILABLE, "apply ended with {:?}: {}{}", outcome.code, outcome.out, outcome.err);
         pair.client.is_cut_from(pair.server.v4())?;
         pair.server.reaches(pair.client.v4())?;
+        eventually("the log to name the database", PATIENCE, || {
+            let log = fs::read_to_string(fleet.hub.log())?;
+            ensure!(log.contains("the database is away") && log.contains("of the Postgres in"), "{log}");
+            Ok(())
+        })?;
 
         postgres.resume()?;
         eventually("the hub to write again", PATIENCE, || fleet.hub.axle(&["policy", "apply", "-f", &file, "--wait"]))?;

@@ -1,10 +1,15 @@
 //! Where a connection to a service's address leads: policy judges backends, and a client is led to one of them before there is
 //! a packet.
-use super::{evaluate::Flow, matching::Target, tables::PortTable, world::World};
+use super::{
+    evaluate::Flow,
+    matching::Target,
+    tables::PortTable,
+    world::{Party, World},
+};
 use crate::{
     log::Change,
     model::{Kind, Protocol},
-    service::{Frontend, Services},
+    service::{Backend, Frontend, Services},
 };
 
 /// All that bears on where a service leads.
@@ -24,7 +29,9 @@ const KINDS: [Kind; 7] = [
 pub fn leads(world: &World, flow: Flow) -> Option<Vec<Flow>> {
     let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|one| PortTable::from(*one) == flow.target.table)?;
     let sender = world.subject_at(flow.from)?;
-    if world.subject_at(flow.to).is_some() {
+    let receiver = world.party(flow.to, Some((sender.cluster, &sender.endpoint.node)));
+    // Else all that bears on services would be gone through for nothing.
+    if !matches!(receiver, Party::ServiceAddress | Party::ClusterService) {
         return None;
     }
     let mut services = Services::new(sender.cluster, Some(sender.endpoint.node.clone()));
@@ -32,7 +39,7 @@ pub fn leads(world: &World, flow: Flow) -> Option<Vec<Flow>> {
     services.apply(&all);
     let wanted = Frontend { address: flow.to, protocol, port: flow.target.number };
     let (_, route) = services.frontends().find(|(frontend, _)| **frontend == wanted)?;
-    let led = |backend: &crate::service::Backend| Flow {
+    let led = |backend: &Backend| Flow {
         to: backend.address,
         target: Target { number: backend.port, ..flow.target },
         ..flow

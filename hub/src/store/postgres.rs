@@ -54,10 +54,15 @@ impl Drop for PostgresStore {
 }
 
 async fn listen(pool: PgPool, changed: Arc<Notify>) {
+    let database = connect::place(&pool.connect_options());
+    let mut away = false;
     loop {
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.listen(CHANNEL).await?;
+            if std::mem::take(&mut away) {
+                tracing::info!(%database, "the database is back");
+            }
             // `None` is a connection lost and made again: something may have been missed.
             loop {
                 listener.try_recv().await?;
@@ -65,8 +70,10 @@ async fn listen(pool: PgPool, changed: Arc<Notify>) {
             }
         };
         let ended: Result<(), sqlx::Error> = listening.await;
-        if let Err(why) = ended {
-            tracing::debug!(%why, "not listening to the database");
+        if let Err(why) = ended
+            && !std::mem::replace(&mut away, true)
+        {
+            tracing::warn!(%database, %why, "the database is away: nothing is written until it is back");
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -33,7 +33,7 @@ pub(super) async fn connect(url: &str) -> Result<PgPool, StoreError> {
 }
 
 /// Where the server is and which database of it, for people: never a password.
-fn place(options: &PgConnectOptions) -> String {
+pub(super) fn place(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or_default();
     match options.get_socket() {
         Some(folder) => format!("{database} of the Postgres in {}", folder.display()),
