@@ -116,7 +116,8 @@ impl Host for Distribution {
             return Err(Goodbye::because("only relays have a session with the hub"));
         };
         let end = self.stop.child_token();
-        let session = self.sessions.begin((cluster, peer.key), &introduction.node, end.clone()).await?;
+        let relay = (&*introduction.node, introduction.head);
+        let session = self.sessions.begin((cluster, peer.key), relay, end.clone()).await?;
         tracing::info!(
             cluster.uid = %cluster,
             node = %introduction.node,

@@ -15,6 +15,7 @@ use crate::{
     inventory::{self, InventoryWatch},
     kubernetes::{Feeds, Joiner, Leading, Released, attachment::Attachments, keep_telling},
     lock::DirectoryLock,
+    merged_log::Reign,
     node::{Node, NodeSetup},
     problems::Problems,
     relay::{Relay, RelaySetup, enrollment::Review},
@@ -116,7 +117,7 @@ impl App {
         let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };
         let source = match begin {
             Begin::Kubernetes(kubernetes) => {
-                in_kubernetes::source(kubernetes, &settings.roles, &state, &problems).await?
+                in_kubernetes::source(kubernetes, &settings.roles, &state, settings.heartbeat, &problems).await?
             }
             Begin::Directory(enrollment) => {
                 let inventory = directory(&settings, &state)?;
@@ -137,12 +138,13 @@ impl App {
                     certificate_lifetime: settings.certificate_lifetime,
                     renewal_grace: settings.renewal_grace,
                     review,
+                    reign: leading.as_ref().map(|(reign, ..)| *reign),
                 };
                 Some(Relay::start(setup, &state, credentials, inventory.clone(), &problems, &mut tasks)?)
             }
             _ => None,
         };
-        let released = leading.zip(relay.as_ref()).map(|((leading, feeds), relay)| {
+        let released = leading.zip(relay.as_ref()).map(|((_, leading, feeds), relay)| {
             tasks.spawn("what Kubernetes is told", keep_telling(leading.telling(relay, feeds, &problems)));
             leading.start(relay, &problems, &mut tasks)
         });
@@ -208,7 +210,7 @@ struct Source {
     enrollment: Enrollment,
     inventory: InventoryWatch,
     review: Option<Arc<dyn Review>>,
-    leading: Option<(Leading, Feeds)>,
+    leading: Option<(Reign, Leading, Feeds)>,
     joiner: Option<Joiner>,
     attachments: Option<Attachments>,
 }

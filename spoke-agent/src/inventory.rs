@@ -27,6 +27,8 @@ pub struct Inventory {
     pub held: BTreeSet<(Option<Name>, Name)>,
     /// Whether that is everything there is.
     pub complete: bool,
+    /// Whether everything was looked at, understood or not.
+    pub listed: bool,
     /// What is wrong, in sentences.
     pub problems: Vec<String>,
     /// What this machine is, where the inventory says so.
@@ -40,7 +42,7 @@ impl Inventory {
     }
 
     fn read(files: Vec<File>) -> Self {
-        let mut inventory = Self { complete: true, ..Self::default() };
+        let mut inventory = Self { complete: true, listed: true, ..Self::default() };
         let mut known = BTreeSet::new();
         for file in files {
             if let Err(problems) = inventory.take(&file, &mut known) {
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn empty_is_empty() {
-        let empty = Inventory { complete: true, ..Inventory::default() };
+        let empty = Inventory { complete: true, listed: true, ..Inventory::default() };
         assert_eq!(Inventory::read(vec![]), empty);
         assert_eq!(Inventory::read(vec![file("a.yaml", "")]), empty);
         assert!(!Inventory::unreadable("gone").complete);

@@ -26,6 +26,7 @@ mod secret;
 mod service;
 mod slice_keeper;
 mod slices;
+mod standing_by;
 mod teller;
 mod trouble;
 pub mod uninstall;

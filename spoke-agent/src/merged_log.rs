@@ -8,6 +8,7 @@ mod claims;
 mod kept;
 mod merge;
 mod ownership;
+mod succession;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,6 +21,7 @@ use axle_core::{
 
 pub use merge::{Batch, Merged};
 pub use ownership::{Feed, Ownership};
+pub use succession::Reign;
 
 use crate::journal::Journal;
 

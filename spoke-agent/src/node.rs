@@ -149,7 +149,7 @@ impl Node {
         let session = RelaySession { log: log.clone(), sent, problems: problems.clone(), resyncs: resyncs.clone() };
         let parts = LinkParts {
             node: node.to_string(),
-            log: log.clone(),
+            own: log.up(),
             statuses,
             state: link_sender,
             settings: LinkSettings {

@@ -1,22 +1,32 @@
 //! The relay role: one per cluster. It speaks to the hub, keeps its own log, and serves the cluster's nodes, with the hub
 //! there or away.
+mod below;
 pub mod board;
 pub mod enrollment;
 pub mod host;
 mod hub;
 mod nodes;
 pub mod registry;
+pub mod sessions;
+mod standby;
 pub mod tokens;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axle_core::{
     model::{Name, Uid},
-    session::Heartbeat,
+    session::{Heartbeat, SUPERSEDED},
 };
 use axle_proto::v1::{NodeStatus, enrollment_server::EnrollmentServer};
 use axle_transport::{
     acceptor::{Acceptor, Guard, Limits, bind},
+    pki::Peer,
     sync::{LinkSettings, LinkState, SessionCounters, SyncServer},
     tls::{ClientTls, Expect, ServerTls},
 };
@@ -29,7 +39,7 @@ use crate::{
     credentials::RoleCredentials,
     flow_queue,
     inventory::{ClusterObjects, InventoryWatch},
-    merged_log::{Feed, MergedLog, Ownership},
+    merged_log::{Feed, MergedLog, Ownership, Reign},
     problems::Problems,
     renew::keep_renewed,
     report::keep_reporting,
@@ -41,14 +51,19 @@ use crate::{
 };
 use board::Board;
 use enrollment::{NodeEnrollment, Review};
-use host::{RelayHost, Sessions};
+use host::{RelayHost, is_replica};
 use hub::HubSession;
 pub use nodes::Nodes;
 use registry::Registry;
+use sessions::Sessions;
+pub use standby::Standby;
 use tokens::{TokenError, Tokens};
 
 /// The highest ceiling of the wait before another attempt to reach the hub, which many do at once.
 const SLOWEST_RECONNECT: Duration = Duration::from_secs(10);
+
+/// For how long a relay waits until it knows its cluster before it serves also who has nothing yet.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a relay is told at its start.
 #[derive(Debug, Clone)]
@@ -67,6 +82,8 @@ pub struct RelaySetup {
     pub renewal_grace: Duration,
     /// Asked about tokens of service accounts; `None`: there are none here.
     pub review: Option<Arc<dyn Review>>,
+    /// How it leads, if it is one of several.
+    pub reign: Option<Reign>,
 }
 
 /// A running relay.
@@ -74,16 +91,14 @@ pub struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
     hub: String,
-    log: Arc<SharedLog>,
-    board: Arc<Board>,
     tokens: Arc<Tokens>,
-    registry: Arc<Registry>,
     credentials: RoleCredentials,
     enrollment: Enrollment,
     link: watch::Receiver<LinkState>,
     sent: Sent,
     resyncs: Arc<std::sync::atomic::AtomicU64>,
     nodes: Nodes,
+    succeeded: watch::Receiver<Option<String>>,
 }
 
 impl Relay {
@@ -99,33 +114,35 @@ impl Relay {
         problems: &Problems,
         tasks: &mut Tasks,
     ) -> anyhow::Result<Self> {
-        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime, renewal_grace, review } = setup;
+        let RelaySetup { enrollment, hub, listen, heartbeat, certificate_lifetime, renewal_grace, review, reign } =
+            setup;
         let cluster = enrollment.cluster;
-        let (log, damage) = MergedLog::open(&state.relay_log(), Ownership::Relay { cluster }, fresh_uid())?;
-        damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
+        let log = open_log(&state.relay_log(), cluster, reign.as_ref())?;
         let registry = Arc::new(Registry::open(&state.nodes())?);
         let tokens = Arc::new(Tokens::open(&state.tokens())?);
-        let board = Arc::new(Board::new(log.nodes().cloned()));
+        let board = Arc::new(Board::new(log.nodes().cloned().chain(registry.names())));
         let log = SharedLog::new(log);
         tasks.spawn("syncing the relay's log", log.clone().keep_synced());
         let (flows, flow_source) = flow_queue::queue();
         let namespaces = Arc::new(Notify::new());
         let sessions = Sessions::default();
-        let guard = Arc::new(Guard::new({
-            let registry = registry.clone();
-            move |peer| registry.admits(peer)
-        }));
+        let (list, listed) = watch::channel(false);
+        let (succeed, succeeded) = watch::channel(None);
 
         let host = RelayHost {
             cluster,
             log: log.clone(),
             board: board.clone(),
             registry: registry.clone(),
+            credentials: credentials.clone(),
             flows,
             heartbeat: Heartbeat { period: heartbeat },
             namespaces: namespaces.clone(),
             counters: Arc::<SessionCounters>::default(),
             sessions: sessions.clone(),
+            listed,
+            patient_until: Instant::now() + PATIENCE,
+            succeeded: succeed,
         };
         let nodes = NodeEnrollment {
             credentials: credentials.clone(),
@@ -134,15 +151,10 @@ impl Relay {
             tokens: tokens.clone(),
             review,
             registry: registry.clone(),
-            guard: guard.clone(),
+            guard: guard(registry.clone(), credentials.clone(), cluster),
             lifetime: certificate_lifetime,
         };
-        let listener = bind(listen)?;
-        let address = listener.local_addr()?;
-        let routes = Routes::new(EnrollmentServer::new(nodes)).add_service(SyncServer::new(Arc::new(host)));
-        let acceptor =
-            Acceptor::new(ServerTls::with_grace(credentials.shared(), renewal_grace)?, guard, Limits::default());
-        tasks.spawn("serving nodes", acceptor.serve(listener, routes, CancellationToken::new()));
+        let address = serve_nodes(host, nodes, listen, renewal_grace, tasks)?;
         tracing::info!(%address, cluster.name = %enrollment.cluster_name, "serving nodes");
 
         let above = Above { address: hub.clone(), expect: Expect::Hub };
@@ -156,7 +168,7 @@ impl Relay {
         let resyncs = session.resyncs();
         let parts = LinkParts {
             node: enrollment.node.to_string(),
-            log: log.clone(),
+            own: log.up(),
             statuses: board.watch(),
             state: link_sender,
             settings: LinkSettings {
@@ -173,8 +185,32 @@ impl Relay {
         tasks.spawn("renewal at the hub", keep_renewed(credentials.clone(), hub.clone(), Expect::Hub, failed));
         let tls = ClientTls::mutual(credentials.shared(), Expect::Hub)?;
         tasks.spawn("flows to the hub", keep_reporting(flow_source, hub.clone(), tls));
-        tasks.spawn("the cluster's inventory", follow_inventory(log.clone(), inventory, namespaces, problems.clone()));
-        Ok(Self { address, hub, log, board, tokens, registry, credentials, enrollment, link, sent, resyncs, nodes })
+        let follow = follow_inventory(log.clone(), inventory, namespaces, list, problems.clone());
+        tasks.spawn("the cluster's inventory", follow);
+        Ok(Self { address, hub, tokens, credentials, enrollment, link, sent, resyncs, nodes, succeeded })
+    }
+
+    /// Resolves when another replica leads by the word of the hub, or by its own: why.
+    pub fn superseded(&self) -> impl Future<Output = String> + Send + use<> {
+        let (mut link, mut succeeded) = (self.link.clone(), self.succeeded.clone());
+        async move {
+            let refused = |state: &LinkState| match state {
+                LinkState::Waiting { reason } if reason.starts_with(SUPERSEDED) => Some(reason.clone()),
+                _ => None,
+            };
+            let by_hub = async {
+                let state = link.wait_for(|state| refused(state).is_some()).await;
+                state.ok().and_then(|state| refused(&state)).unwrap_or_default()
+            };
+            let by_itself = async {
+                let why = succeeded.wait_for(Option::is_some).await;
+                why.ok().and_then(|why| why.clone()).unwrap_or_default()
+            };
+            tokio::select! {
+                why = by_hub => why,
+                why = by_itself => why,
+            }
+        }
     }
 
     /// A token with which `node` joins, and until when it is good, in milliseconds since 1970.
@@ -192,7 +228,7 @@ impl Relay {
     /// Whether a node with these credentials is let in.
     #[must_use]
     pub fn knows(&self, credentials: &RoleCredentials) -> bool {
-        self.registry.admits(credentials.shared().load().peer()).is_ok()
+        self.nodes.registry.admits(credentials.shared().load().peer()).is_ok()
     }
 
     /// The cluster that it is the relay of.
@@ -204,13 +240,13 @@ impl Relay {
     /// Its log.
     #[must_use]
     pub fn log(&self) -> Arc<SharedLog> {
-        self.log.clone()
+        self.nodes.log.clone()
     }
 
     /// What its nodes say of themselves.
     #[must_use]
     pub fn statuses(&self) -> watch::Receiver<Vec<NodeStatus>> {
-        self.board.watch()
+        self.nodes.board.watch()
     }
 
     /// Its cluster's nodes, for who knows which of them are gone.
@@ -238,14 +274,43 @@ impl Relay {
             listen: self.address.to_string(),
             hub: self.hub.clone(),
             connected: is_up(&self.link),
-            received: self.log.read(|log| log.contents().origin()),
+            received: self.nodes.log.read(|log| log.contents().origin()),
             sent: self.sent.position(),
-            head: self.log.read(|log| log.contents().position()),
+            head: self.nodes.log.read(|log| log.contents().position()),
             resyncs: self.resyncs.load(std::sync::atomic::Ordering::Relaxed),
             certificate_expires_ms: clock::ms(self.credentials.not_after()),
-            nodes: self.board.nodes(),
+            nodes: self.nodes.board.nodes(),
         }
     }
+}
+
+fn open_log(directory: &Path, cluster: Uid, reign: Option<&Reign>) -> anyhow::Result<MergedLog> {
+    let (mut log, damage) = MergedLog::open(directory, Ownership::Relay { cluster }, fresh_uid())?;
+    damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
+    reign.into_iter().try_for_each(|reign| log.lead(reign))?;
+    Ok(log)
+}
+
+fn guard(registry: Arc<Registry>, credentials: RoleCredentials, cluster: Uid) -> Arc<Guard> {
+    let admits =
+        move |peer: &Peer| if is_replica(peer, cluster, &credentials) { Ok(()) } else { registry.admits(peer) };
+    Arc::new(Guard::new(admits))
+}
+
+fn serve_nodes(
+    host: RelayHost,
+    nodes: NodeEnrollment,
+    listen: SocketAddr,
+    renewal_grace: Duration,
+    tasks: &mut Tasks,
+) -> anyhow::Result<SocketAddr> {
+    let listener = bind(listen)?;
+    let address = listener.local_addr()?;
+    let tls = ServerTls::with_grace(host.credentials.shared(), renewal_grace)?;
+    let acceptor = Acceptor::new(tls, nodes.guard.clone(), Limits::default());
+    let routes = Routes::new(EnrollmentServer::new(nodes)).add_service(SyncServer::new(Arc::new(host)));
+    tasks.spawn("serving nodes", acceptor.serve(listener, routes, CancellationToken::new()));
+    Ok(address)
 }
 
 /// Takes namespaces and exports from the inventory, at each change of it, and when workloads name a new namespace.
@@ -253,6 +318,7 @@ async fn follow_inventory(
     log: Arc<SharedLog>,
     mut inventory: InventoryWatch,
     namespaces: Arc<Notify>,
+    listed: watch::Sender<bool>,
     problems: Problems,
 ) {
     log.begun().await;
@@ -264,6 +330,7 @@ async fn follow_inventory(
         };
         let Ok((_, wrong)) = log.take_with(&Feed::Local, (None, None), Unread::default(), make);
         problems.set("inventory", now.problems.iter().cloned().chain(wrong).chain(log.trouble()).collect());
+        listed.send_if_modified(|listed| now.listed && !std::mem::replace(listed, true));
         tokio::select! {
             changed = inventory.changed() => if changed.is_err() { return },
             () = namespaces.notified() => {}

@@ -10,7 +10,7 @@ use std::{
 use axle_core::{log::Position, model::Key, refusal::Refusal, session::Ack};
 use axle_transport::{
     pki::PkiError,
-    sync::{Link, LinkSettings, LinkState, Replica},
+    sync::{Link, LinkSettings, LinkState, Replica, View},
     tls::{ClientTls, Expect, connect},
 };
 use parking_lot::Mutex;
@@ -116,8 +116,8 @@ pub fn why_away(state: &watch::Receiver<LinkState>, whom: &str) -> Option<String
 pub struct LinkParts {
     /// This machine's name.
     pub node: String,
-    /// The log whose own part is sent.
-    pub log: Arc<SharedLog>,
+    /// The log of what is one's own, which is sent.
+    pub own: Arc<View>,
     /// What the kernels hold.
     pub statuses: watch::Receiver<Vec<axle_proto::v1::NodeStatus>>,
     /// Told of every change of the link.
@@ -137,9 +137,9 @@ pub fn keep_connected<R: Replica>(
     replica: R,
 ) -> Result<impl Future<Output = ()> + Send + use<R>, PkiError> {
     let tls = ClientTls::mutual(credentials.shared(), above.expect)?;
-    let LinkParts { node, log, statuses, state, settings } = parts;
+    let LinkParts { node, own, statuses, state, settings } = parts;
     let agent_version = env!("CARGO_PKG_VERSION").to_owned();
-    let link = Link { node, agent_version, own: log.up(), replica, statuses, state, settings };
+    let link = Link { node, agent_version, own, replica, statuses, state, settings };
     let dial = move || {
         let (address, tls) = (above.address.clone(), tls.clone());
         async move { connect(&address, &tls).await.map_err(|error| innermost(&*error)) }

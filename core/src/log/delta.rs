@@ -32,7 +32,18 @@ impl Delta {
     /// The next revision of a log that no person writes: a relay's or a node's own.
     #[must_use]
     pub fn next(before: &Position, changes: Vec<Change>, origin: Option<Position>) -> Self {
-        let revision = before.revision + 1;
+        Self::link(before, before.revision + 1, changes, origin)
+    }
+
+    /// The first revision of a leader with this term, which changes nothing; `None` if the log is that far already. See
+    /// [`Position::term`].
+    #[must_use]
+    pub fn led(before: &Position, term: u32, origin: Option<Position>) -> Option<Self> {
+        let revision = before.of_leader(term).revision;
+        (revision > before.revision).then(|| Self::link(before, revision, Vec::new(), origin))
+    }
+
+    fn link(before: &Position, revision: u64, changes: Vec<Change>, origin: Option<Position>) -> Self {
         let mut chain = Chain::new("axle log delta v1", before.hash);
         chain.number(revision).flag(origin.is_some());
         if let Some(origin) = &origin {

@@ -35,3 +35,28 @@ pub struct Position {
     /// The hash of the record with that revision; zero at revision 0.
     pub hash: Hash,
 }
+
+/// How far the terms of two leaders are apart, in revisions: no leader makes so many.
+const TERM: u32 = 32;
+
+impl Position {
+    /// Which of a log's leaders made it, where they come one after the other. Each goes on with the log of the one before as
+    /// far as it has that, at a round revision of its own: so what two of them wrote, each for itself, has an order, and
+    /// nothing that depends on the later one's word is taken back by the earlier one's. 0 where nobody else ever leads.
+    #[must_use]
+    pub fn term(&self) -> u32 {
+        u32::try_from(self.revision >> TERM).unwrap_or(u32::MAX)
+    }
+
+    /// The least place of a leader with this term in the same log.
+    #[must_use]
+    pub fn of_leader(&self, term: u32) -> Self {
+        Self { revision: u64::from(term) << TERM, hash: Hash::default(), ..*self }
+    }
+
+    /// Whether it is in the same log and a later leader's.
+    #[must_use]
+    pub fn outranks(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.term() > other.term()
+    }
+}

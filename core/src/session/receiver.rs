@@ -7,6 +7,9 @@ use crate::{
     session::{Digest, Frame, Marker, Page},
 };
 
+/// The first word to somebody whose log another one leads by now.
+pub const SUPERSEDED: &str = "superseded";
+
 /// Takes a peer's log, frame by frame. It lives as long as one session: the next begins from what is held durably.
 #[derive(Debug)]
 pub struct Receiver {
@@ -87,6 +90,16 @@ pub enum Fault {
         from: u64,
         /// Where it ends.
         to: u64,
+    },
+    /// A snapshot of an earlier leader's log, after a later one's was taken. Its keeper knows it by the first word.
+    #[error(
+        "{SUPERSEDED}: the copy is of the log that leader {held} goes on with, this one is of leader {got}, before it"
+    )]
+    Superseded {
+        /// The snapshot's term.
+        got: u32,
+        /// The copy's term.
+        held: u32,
     },
     /// A snapshot's page or marker that does not continue what came before.
     #[error("snapshot: {0}")]
@@ -186,6 +199,9 @@ impl Receiver {
 
     fn page(&mut self, page: Page) -> Result<Effect, Fault> {
         let Page { at, index, objects } = page;
+        if let Some(held) = self.held.filter(|held| held.outranks(&at)) {
+            return Err(Fault::Superseded { got: at.term(), held: held.term() });
+        }
         if index == 0 {
             let digest = Digest::default();
             self.snapshot = Some(Partial { at, pages: 0, bytes: 0, objects: Vec::new(), digest });

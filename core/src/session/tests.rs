@@ -343,3 +343,5 @@ fn the_wait_before_a_reconnect_doubles_up_to_its_cap_and_spreads() {
     backoff.reset();
     assert_eq!(backoff.next(1 << 63), Duration::from_millis(50));
 }
+
+mod leaders;

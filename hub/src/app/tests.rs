@@ -148,10 +148,15 @@ impl Relay {
 
     /// Begins to sync, offering these objects.
     fn link(&self, own: Vec<Object>) -> Session {
+        self.link_of(0, own)
+    }
+
+    /// The same, as the leader with this term.
+    fn link_of(&self, term: u32, own: Vec<Object>) -> Session {
         let changes = own.into_iter().map(Change::Put).collect();
         let mut contents = Contents::new(Uid([5; 16]));
-        let delta = Delta::next(&contents.position(), changes, None);
-        let _ = contents.apply(&delta).unwrap();
+        let delta = Delta::next(&contents.position().of_leader(term), changes, None);
+        let _ = contents.apply(&Delta { from: 0, ..delta }).unwrap();
         let view = View::new(contents, ViewSettings::default());
         let seen = Arc::new(watch::Sender::new(Contents::default()));
         let refused = Arc::default();

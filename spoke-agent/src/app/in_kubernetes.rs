@@ -1,7 +1,7 @@
 //! Where the agent runs in Kubernetes: what the roles are made of comes from there.
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use axle_core::model::Name;
+use axle_core::{model::Name, session::Heartbeat};
 
 use super::{Source, StartError};
 use crate::{
@@ -56,6 +56,7 @@ pub(super) async fn source(
     settings: &KubernetesSettings,
     roles: &[Role],
     state: &StateDirectory,
+    heartbeat: Duration,
     problems: &Problems,
 ) -> Result<Source, StartError> {
     let api = ApiServer::find(settings.kubeconfig.as_deref()).await.map_err(anyhow::Error::from)?;
@@ -73,11 +74,12 @@ pub(super) async fn source(
         [Role::Relay] => {
             let why = "a relay in Kubernetes needs --hub and --cluster";
             let joins = settings.joins.as_ref().ok_or_else(|| StartError::Roles(why.into()))?;
-            let (enrollment, leading) = lead(&api, &here, joins, state, problems).await?;
+            let heartbeat = Heartbeat { period: heartbeat };
+            let (enrollment, reign, leading) = lead(&api, &here, joins, state, heartbeat, problems).await?;
             let review = Arc::new(Reviewer::new(api.client(), &here.namespace, &settings.node_account));
             let feeds = Feeds::follow(&api.client(), settings.network_policies);
             let inventory = feeds.inventory(cluster_inventory(&api));
-            let leading = Some((leading, feeds));
+            let leading = Some((reign, leading, feeds));
             Ok(Source { enrollment, inventory, review: Some(review), leading, joiner: None, attachments: None })
         }
         _ => {

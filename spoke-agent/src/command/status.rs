@@ -24,7 +24,15 @@ pub(super) async fn status(arguments: StatusArguments) -> Result<(), Failure> {
 }
 
 fn revision(position: Option<Position>) -> String {
-    position.map_or_else(|| "-".into(), |position| position.revision.to_string())
+    position.map_or_else(|| "-".into(), place)
+}
+
+/// In a log with leaders the leader's term, and its revisions counted from the first.
+fn place(position: Position) -> String {
+    match position.term() {
+        0 => position.revision.to_string(),
+        term => format!("{term}.{}", position.revision - position.of_leader(term).revision),
+    }
 }
 
 fn connection(connected: bool) -> &'static str {
@@ -54,7 +62,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 fn render_relay(text: &mut String, relay: &RelayStatus) {
     let (up, received, sent) = (connection(relay.connected), revision(relay.received), revision(relay.sent));
     line(text, format_args!("relay  hub {} {up}, received revision {received}, sent {sent}", relay.hub));
-    line(text, format_args!("       serves nodes at {}, own log at {}", relay.listen, relay.head.revision));
+    line(text, format_args!("       serves nodes at {}, own log at {}", relay.listen, place(relay.head)));
     for node in &relay.nodes {
         let applied = revision(node.applied);
         let degraded = if node.degraded { ", DEGRADED" } else { "" };

@@ -63,7 +63,7 @@ where
 
 /// What cannot be said of one object leaves out that one.
 fn read<K>(held: &Held<K>, documents: fn(&K) -> Result<Vec<Document>, String>) -> Inventory {
-    let mut inventory = Inventory { complete: held.complete, ..Inventory::default() };
+    let mut inventory = Inventory { complete: held.complete, listed: held.complete, ..Inventory::default() };
     for object in held.objects.values() {
         match documents(object) {
             Ok(documents) => inventory.documents.extend(documents),
@@ -79,10 +79,11 @@ pub(super) fn together(mut parts: Vec<InventoryWatch>) -> InventoryWatch {
     let (sender, receiver) = watch::channel(Arc::new(Inventory::default()));
     tokio::spawn(async move {
         loop {
-            let mut whole = Inventory { complete: true, ..Inventory::default() };
+            let mut whole = Inventory { complete: true, listed: true, ..Inventory::default() };
             for part in &mut parts {
                 let part = part.borrow_and_update();
                 whole.complete &= part.complete;
+                whole.listed &= part.listed;
                 whole.documents.extend_from_slice(&part.documents);
                 whole.held.extend(part.held.iter().cloned());
                 whole.problems.extend_from_slice(&part.problems);

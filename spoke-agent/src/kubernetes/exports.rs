@@ -42,7 +42,7 @@ pub fn wish(object: &Raw<ServiceExport>) -> Result<Export, String> {
 
 /// The exports of the API server as a part of the inventory. Where the kind is not installed there are none.
 pub(super) fn inventory(held: &Held<Raw<ServiceExport>>) -> Inventory {
-    let mut inventory = Inventory { complete: is_known(held), ..Inventory::default() };
+    let mut inventory = Inventory { complete: is_known(held), listed: is_known(held), ..Inventory::default() };
     for object in held.objects.values() {
         match wish(object) {
             Ok(wish) => inventory.documents.push(Document::ServiceExport(wish)),

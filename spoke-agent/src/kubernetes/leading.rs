@@ -2,7 +2,11 @@
 //! says where it is.
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axle_core::{model::Name, session::Backoff};
+use axle_core::{
+    log::Position,
+    model::Name,
+    session::{Backoff, Heartbeat},
+};
 use axle_transport::pki::JoinToken;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use kube::{
@@ -18,7 +22,8 @@ use super::{
     lease::{Lease, Times},
     place::{Here, RELAY, RelayPlace},
     policy_feed::Feeds,
-    secret::Shared,
+    secret::{LastLeader, Shared},
+    standing_by::StandingBy,
     teller::Telling,
     trouble::Trouble,
     watch::{Watched, complaint, follow},
@@ -26,8 +31,10 @@ use super::{
 use crate::{
     credentials::RoleCredentials,
     enroll::{JoinError, Joining, Proof, join},
+    merged_log::Reign,
     problems::Problems,
     relay::{Nodes, Relay},
+    shared_log::fresh_uid,
     state_directory::{Enrollment, StateDirectory, Upstream},
     tasks::Tasks,
 };
@@ -72,27 +79,54 @@ pub async fn lead(
     here: &Here,
     joins: &Joins,
     state: &StateDirectory,
+    heartbeat: Heartbeat,
     problems: &Problems,
-) -> anyhow::Result<(Enrollment, Leading)> {
+) -> anyhow::Result<(Enrollment, Reign, Leading)> {
     let lease = Arc::new(Lease::new(api.separate()?, &here.namespace, RELAY, &here.pod, Times::default()));
-    let turn = lease
-        .acquire(|why| {
-            tracing::debug!(%why, "another one leads");
-            problems.set(SOURCE, vec![format!("this relay stands by: {why}")]);
-        })
-        .await;
-    tracing::info!(pod = %here.pod, "this relay leads");
-    let mut lost = tokio::spawn({
-        let lease = lease.clone();
-        async move { lease.keep(turn).await }
-    });
     let shared = Shared::new(api.client(), &here.namespace, state);
-    let enrollment = tokio::select! {
-        enrollment = prepared(&shared, here, joins, state, problems) => enrollment?,
+    let standing = StandingBy::new(api.client(), here, &shared, state, heartbeat, problems);
+    let (turn, followed) = standing.turn(&lease).await;
+    let term = turn.term();
+    tracing::info!(pod = %here.pod, term, "this relay leads");
+    let mut lost = tokio::spawn({
+        let (lease, problems) = (lease.clone(), problems.clone());
+        let told = move |why: Option<String>| {
+            let sentence =
+                |why| format!("the lease is not renewed, and this relay leads until another one does: {why}");
+            problems.set("the lease", why.map(sentence).into_iter().collect());
+        };
+        async move { lease.keep(turn, told).await }
+    });
+    let ready = async {
+        let enrollment = prepared(&shared, here, joins, state, problems).await?;
+        anyhow::Ok((enrollment, reign(&shared, here, term, followed, problems).await))
+    };
+    let (enrollment, reign) = tokio::select! {
+        ready = ready => ready?,
         why = &mut lost => anyhow::bail!("{}", why.unwrap_or_else(|error| error.to_string())),
     };
     problems.set(SOURCE, Vec::new());
-    Ok((enrollment, Leading { api: api.clone(), here: here.clone(), lease, lost, shared }))
+    Ok((enrollment, reign, Leading { api: api.clone(), here: here.clone(), lease, lost, shared }))
+}
+
+/// The place of this leader among the others. Whoever takes over later knows it before anybody is served.
+async fn reign(shared: &Shared, here: &Here, term: u32, followed: Option<Position>, problems: &Problems) -> Reign {
+    let mut patience = Patience { pauses: Backoff::new(PAUSES.0, PAUSES.1), problems };
+    let last = loop {
+        match shared.last_leader().await {
+            Ok(last) => break last,
+            Err(why) => patience.wait(why.to_string()).await,
+        }
+    };
+    let epoch = last.as_ref().map_or_else(fresh_uid, |last| last.epoch);
+    let leader = LastLeader { epoch, term, pod: here.pod.clone() };
+    while let Err(why) = shared.lead(&leader).await {
+        patience.wait(why.to_string()).await;
+    }
+    let has_its_log = |last: &LastLeader| {
+        last.pod == here.pod || followed.is_some_and(|at| (at.epoch, at.term()) == (last.epoch, last.term))
+    };
+    Reign { epoch, term, after: last.filter(has_its_log).map(|last| last.term) }
 }
 
 /// Says why it waits.
@@ -186,8 +220,12 @@ impl Leading {
     /// Runs what belongs to leading beside the role itself, until the lease is lost; the role must end then, at once.
     pub fn start(self, relay: &Relay, problems: &Problems, tasks: &mut Tasks) -> Released {
         let Self { api, here, lease, lost, shared } = self;
+        let superseded = relay.superseded();
         tasks.spawn("the lease", async move {
-            let why = lost.await.unwrap_or_else(|error| error.to_string());
+            let why = tokio::select! {
+                why = lost => why.unwrap_or_else(|error| error.to_string()),
+                why = superseded => why,
+            };
             tracing::error!(%why, "this relay leads no more");
         });
         tasks.spawn("the relay's Secret", shared.keep(problems.clone()));

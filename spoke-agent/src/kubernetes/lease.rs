@@ -1,7 +1,9 @@
 //! Who of several is the one: a Lease, held by whoever renews it.
 //!
-//! Nobody's clock is compared with another's: whoever wants the lease of somebody who does not renew it waits for its whole
-//! time by their own clock, and whoever cannot renew it in less than that gives it up by theirs.
+//! Nobody's clock is compared with another's: whoever wants the lease of somebody who does not renew it must see it unchanged
+//! for its whole time, by their own clock and without a gap. Whoever cannot renew it may still hold it, and goes on: nobody
+//! can take it while the API server is away for all; and where it is away for the holder alone, the next one's term is higher,
+//! by which everybody can tell the two apart.
 use std::time::{Duration, Instant};
 
 use k8s_openapi::{
@@ -18,8 +20,6 @@ use super::trouble::Trouble;
 pub struct Times {
     /// For how long a lease is good that nobody renews; whole seconds.
     pub lease: Duration,
-    /// After how long without a renewal its holder gives it up; less than `lease`.
-    pub deadline: Duration,
     /// How often it is renewed.
     pub renew: Duration,
     /// How often it is looked at by who wants it, and tried again by who could not renew it.
@@ -28,8 +28,8 @@ pub struct Times {
 
 impl Default for Times {
     fn default() -> Self {
-        let [lease, deadline, renew, retry] = [15, 10, 5, 2].map(Duration::from_secs);
-        Self { lease, deadline, renew, retry }
+        let [lease, renew, retry] = [15, 5, 2].map(Duration::from_secs);
+        Self { lease, renew, retry }
     }
 }
 
@@ -45,7 +45,19 @@ pub struct Lease {
 #[derive(Debug)]
 pub struct Turn {
     record: Record,
-    since: Instant,
+}
+
+impl Turn {
+    /// How often the lease was taken so far.
+    #[must_use]
+    pub fn term(&self) -> u32 {
+        transitions(&self.record)
+    }
+}
+
+fn transitions(record: &Record) -> u32 {
+    let spec = record.spec.as_ref();
+    spec.and_then(|spec| u32::try_from(spec.lease_transitions?).ok()).unwrap_or_default()
 }
 
 /// What was seen of another's lease, and since when it is the same.
@@ -80,84 +92,94 @@ impl Lease {
         Self { api: Api::namespaced(client, namespace), name: name.into(), me: me.into(), times }
     }
 
-    /// Waits for the lease. `waiting` hears why, each time that it is looked at.
-    pub async fn acquire(&self, waiting: impl Fn(String)) -> Turn {
+    /// Waits for the lease. `waiting` hears why, each time that it is looked at. `last` is asked for the last term that is
+    /// known from elsewhere: the lease itself may have been removed.
+    pub async fn acquire<F>(&self, last: impl Fn() -> F, waiting: impl Fn(String)) -> Turn
+    where
+        F: Future<Output = Result<u32, Trouble>>,
+    {
         let mut seen = Seen::default();
         loop {
-            match self.attempt(&mut seen).await {
+            match self.attempt(&last, &mut seen).await {
                 Ok(Ok(turn)) => return turn,
                 Ok(Err(holder)) => waiting(format!("{holder} holds the lease {}", self.name)),
-                Err(trouble) => waiting(trouble.to_string()),
+                Err(trouble) => {
+                    // Its holder may have been out of reach just as long.
+                    seen = Seen::default();
+                    waiting(trouble.to_string());
+                }
             }
             tokio::time::sleep(self.times.retry).await;
         }
     }
 
     /// The turn, or who has it.
-    async fn attempt(&self, seen: &mut Seen) -> Result<Result<Turn, String>, Trouble> {
-        let since = Instant::now();
+    async fn attempt<F>(&self, last: &impl Fn() -> F, seen: &mut Seen) -> Result<Result<Turn, String>, Trouble>
+    where
+        F: Future<Output = Result<u32, Trouble>>,
+    {
+        let now = Instant::now();
         let wrong = |verb| move |error: kube::Error| Trouble::of::<Record>(verb, &error);
         let written = match self.api.get_opt(&self.name).await.map_err(wrong("get"))? {
-            None => self.api.create(&PostParams::default(), &self.taken(Record::default())).await,
+            None => self.api.create(&PostParams::default(), &self.held(Record::default(), Some(last().await?))).await,
             Some(record) => {
                 let spec = record.spec.clone().unwrap_or_default();
-                if !seen.may_take(&spec, &self.me, since) {
+                if !seen.may_take(&spec, &self.me, now) {
                     return Ok(Err(spec.holder_identity.unwrap_or_default()));
                 }
-                self.api.replace(&self.name, &PostParams::default(), &self.taken(record)).await
+                self.api.replace(&self.name, &PostParams::default(), &self.held(record, Some(last().await?))).await
             }
         };
         match written {
-            Ok(record) => Ok(Ok(Turn { record, since })),
+            Ok(record) => Ok(Ok(Turn { record })),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Err("somebody else".into())),
             Err(error) => Err(wrong("update")(error)),
         }
     }
 
-    fn taken(&self, mut record: Record) -> Record {
+    /// The record as its holder writes it: to renew it, or to take it after the last term that is known.
+    fn held(&self, mut record: Record, after: Option<u32>) -> Record {
         let now = MicroTime(Timestamp::now());
-        let before = record.spec.take().unwrap_or_default();
-        let mine = before.holder_identity.as_deref() == Some(&self.me);
+        let before = transitions(&record);
+        let spec = record.spec.take().unwrap_or_default();
+        let term = after.map_or(before, |last| last.max(before).saturating_add(1));
         record.metadata = ObjectMeta { name: Some(self.name.clone()), managed_fields: None, ..record.metadata };
         record.spec = Some(LeaseSpec {
             holder_identity: Some(self.me.clone()),
             lease_duration_seconds: i32::try_from(self.times.lease.as_secs()).ok(),
-            acquire_time: if mine { before.acquire_time } else { Some(now.clone()) },
+            acquire_time: if after.is_some() { Some(now.clone()) } else { spec.acquire_time },
             renew_time: Some(now),
-            lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!mine)),
-            ..before
+            lease_transitions: i32::try_from(term).ok(),
+            ..spec
         });
         record
     }
 
-    /// Renews the lease until it is lost, and says why.
-    pub async fn keep(&self, turn: Turn) -> String {
-        let Turn { mut record, since: mut good } = turn;
+    /// Renews the lease until another one has it, and says so. `trouble` hears why it is not renewed, and of no more trouble.
+    pub async fn keep(&self, turn: Turn, trouble: impl Fn(Option<String>)) -> String {
+        let Turn { mut record } = turn;
         let mut pause = self.times.renew;
         loop {
             tokio::time::sleep(pause).await;
-            let began = Instant::now();
-            let left = self.times.deadline.saturating_sub(good.elapsed());
-            let why = match tokio::time::timeout(left, self.renew(&mut record)).await {
-                Ok(Ok(None)) => {
-                    (good, pause) = (began, self.times.renew);
-                    continue;
+            let renewed = tokio::time::timeout(self.times.lease, self.renew(&mut record)).await;
+            let away = || Trouble::Away("the API server does not answer".into());
+            match renewed.unwrap_or_else(|_| Err(away())) {
+                Ok(None) => {
+                    trouble(None);
+                    pause = self.times.renew;
                 }
-                Ok(Ok(Some(holder))) => return format!("{holder} has taken the lease {}", self.name),
-                Ok(Err(trouble)) => trouble.to_string(),
-                Err(_) => "the API server does not answer".to_owned(),
-            };
-            tracing::warn!(lease = %self.name, %why, "the lease is not renewed");
-            if good.elapsed() >= self.times.deadline {
-                return format!("the lease {} could not be renewed in {:?}: {why}", self.name, self.times.deadline);
+                Ok(Some(holder)) => return format!("{holder} has taken the lease {}", self.name),
+                Err(why) => {
+                    trouble(Some(why.to_string()));
+                    pause = self.times.retry;
+                }
             }
-            pause = self.times.retry;
         }
     }
 
     /// Who else has it, if somebody has.
     async fn renew(&self, record: &mut Record) -> Result<Option<String>, Trouble> {
-        let next = self.taken(record.clone());
+        let next = self.held(record.clone(), None);
         match self.api.replace(&self.name, &PostParams::default(), &next).await {
             Ok(written) => *record = written,
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {

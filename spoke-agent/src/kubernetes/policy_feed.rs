@@ -122,7 +122,8 @@ fn take<K: Kinded>(watched: &mut Watched<Raw<K>>, policies: &mut Policies, state
 fn policies_inventory(state: &PolicyState) -> Inventory {
     let (policies, held, refused) = state.policies.documents();
     let documents = policies.into_iter().map(Document::Policy).collect();
-    let mut inventory = Inventory { documents, held, complete: state.complete, ..Inventory::default() };
+    let mut inventory =
+        Inventory { documents, held, complete: state.complete, listed: state.complete, ..Inventory::default() };
     inventory.problems.extend(state.problems.iter().cloned().chain(refused));
     inventory
 }

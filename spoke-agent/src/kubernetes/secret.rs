@@ -2,11 +2,13 @@
 //! as everywhere, and a Secret has copies: read before a replica leads, written whenever one of them changes.
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use axle_core::model::Uid;
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{place::RELAY, trouble::Trouble};
@@ -24,6 +26,20 @@ pub(super) struct Shared {
     api: Api<Secret>,
     files: [(&'static str, PathBuf); 3],
 }
+
+/// Who led last, as the Secret knows it: written before it serves anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastLeader {
+    /// Of the log that all leaders share.
+    pub(super) epoch: Uid,
+    /// Which leader.
+    pub(super) term: u32,
+    /// Its pod.
+    pub(super) pod: String,
+}
+
+/// Its entry. What cannot be read is of another version; then it counts as nobody.
+const LEADER: &str = "leader";
 
 /// The entries of the Secret.
 type Entries = BTreeMap<String, ByteString>;
@@ -46,29 +62,49 @@ impl Shared {
         Self { api: Api::namespaced(client, namespace), files }
     }
 
+    async fn entries(&self) -> Result<Option<Entries>, Trouble> {
+        let found = self.api.get_opt(RELAY).await.map_err(|error| Trouble::of::<Secret>("get", &error))?;
+        Ok(found.map(|secret| secret.data.unwrap_or_default()))
+    }
+
+    /// Who led last, if anybody did.
+    pub(super) async fn last_leader(&self) -> Result<Option<LastLeader>, Trouble> {
+        let entries = self.entries().await?.unwrap_or_default();
+        Ok(entries.get(LEADER).and_then(|ByteString(text)| serde_json::from_slice(text).ok()))
+    }
+
+    /// This one leads now.
+    pub(super) async fn lead(&self, leader: &LastLeader) -> Result<(), SharedError> {
+        let text = ByteString(serde_json::to_vec(leader).map_err(std::io::Error::other)?);
+        self.store(&[(LEADER.to_owned(), text)].into()).await
+    }
+
+    /// Puts into the files what the Secret has; whether it has anything.
+    pub(super) async fn fetch(&self) -> Result<bool, SharedError> {
+        let entries = self.entries().await?.filter(|entries| entries.contains_key("credentials"));
+        let Some(entries) = entries else { return Ok(false) };
+        for (name, path) in &self.files {
+            if let Some(parent) = path.parent() {
+                disk::private_directory(parent)?;
+            }
+            match entries.get(*name) {
+                Some(ByteString(content)) => disk::seal(path, content)?,
+                None => drop(std::fs::remove_file(path)),
+            }
+        }
+        Ok(true)
+    }
+
     /// Puts into the files what the Secret has. If it has nothing, what the files have goes into it; it is there afterwards.
     pub(super) async fn open(&self) -> Result<(), SharedError> {
-        let found = self.api.get_opt(RELAY).await.map_err(|error| Trouble::of::<Secret>("get", &error))?;
-        match found.map(|secret| secret.data.unwrap_or_default()) {
-            Some(entries) if entries.contains_key("credentials") => {
-                for (name, path) in &self.files {
-                    if let Some(parent) = path.parent() {
-                        disk::private_directory(parent)?;
-                    }
-                    match entries.get(*name) {
-                        Some(ByteString(content)) => disk::seal(path, content)?,
-                        None => drop(std::fs::remove_file(path)),
-                    }
-                }
-                return Ok(());
-            }
-            Some(_) => {}
-            None => {
-                let metadata = ObjectMeta { name: Some(RELAY.into()), ..ObjectMeta::default() };
-                let empty = Secret { metadata, ..Secret::default() };
-                let made = self.api.create(&PostParams::default(), &empty).await;
-                made.map_err(|error| Trouble::of::<Secret>("create", &error))?;
-            }
+        if self.fetch().await? {
+            return Ok(());
+        }
+        if self.entries().await?.is_none() {
+            let metadata = ObjectMeta { name: Some(RELAY.into()), ..ObjectMeta::default() };
+            let empty = Secret { metadata, ..Secret::default() };
+            let made = self.api.create(&PostParams::default(), &empty).await;
+            made.map_err(|error| Trouble::of::<Secret>("create", &error))?;
         }
         self.copy().await
     }

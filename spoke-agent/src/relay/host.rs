@@ -1,26 +1,33 @@
 //! How the relay serves its nodes: what they see, and where their objects go.
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axle_core::{
-    log::Change,
-    model::{Cluster, Kind, Name, Object, Resource, Scope, Uid},
-    refusal::code,
+    log::Position,
+    model::{Name, Uid},
     session::{Heartbeat, Limits},
 };
 use axle_proto::v1;
 use axle_transport::{
     pki::{Peer, Principal},
-    sync::{Admission, Goodbye, Host, Introduction, SessionCounters},
+    sync::{Admission, Goodbye, Host, Introduction, SessionCounters, View},
 };
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{board::Board, registry::Registry};
+use super::{
+    below::{Below, NodeSession, StandbySession, Succeeded},
+    board::Board,
+    registry::Registry,
+    sessions::Sessions,
+};
 use crate::{
+    credentials::RoleCredentials,
     flow_queue::FlowQueue,
-    merged_log::{Feed, Taken},
-    shared_log::{FeedIntake, Hooks, SharedLog},
+    merged_log::Feed,
+    shared_log::{FeedIntake, SharedLog},
 };
 
 /// What one node may send at once.
@@ -37,8 +44,10 @@ pub struct RelayHost {
     pub log: Arc<SharedLog>,
     /// What nodes say of themselves.
     pub board: Arc<Board>,
-    /// Who is let in.
+    /// Which nodes are let in.
     pub registry: Arc<Registry>,
+    /// What its replicas have too.
+    pub credentials: RoleCredentials,
     /// Where flows go.
     pub flows: FlowQueue,
     /// How often this side shows that it lives.
@@ -49,58 +58,55 @@ pub struct RelayHost {
     pub counters: Arc<SessionCounters>,
     /// The newest session of each node.
     pub sessions: Sessions,
-}
-
-/// The newest session of each node: an older one ends when the node comes again, or is removed.
-#[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<Mutex<BTreeMap<Name, Session>>>);
-
-#[derive(Debug, Clone, Default)]
-struct Session {
-    end: CancellationToken,
-    /// Some of what the node claims was another's.
-    is_refused: bool,
-}
-
-impl Sessions {
-    fn begin(&self, node: &Name) -> CancellationToken {
-        let end = CancellationToken::new();
-        if let Some(older) = self.0.lock().insert(node.clone(), Session { end: end.clone(), is_refused: false }) {
-            older.end.cancel();
-        }
-        end
-    }
-
-    /// Ends the node's session.
-    pub fn end(&self, node: &Name) {
-        if let Some(session) = self.0.lock().remove(node) {
-            session.end.cancel();
-        }
-    }
-
-    fn refused(&self, node: &Name) {
-        if let Some(session) = self.0.lock().get_mut(node) {
-            session.is_refused = true;
-        }
-    }
-
-    /// A node gave something up, or is gone: whoever was refused because of another node comes again with everything.
-    pub fn hear_refused(&self) {
-        self.0.lock().values().filter(|session| session.is_refused).for_each(|session| session.end.cancel());
-    }
-}
-
-/// One node's session.
-pub struct NodeSession {
-    node: Name,
-    cluster: Uid,
-    log: Arc<SharedLog>,
-    board: Arc<Board>,
-    namespaces: Arc<Notify>,
-    sessions: Sessions,
+    /// Whether all of the inventory was looked at, and is in the log, since this relay began.
+    pub listed: watch::Receiver<bool>,
+    /// Until when also who has nothing yet waits for that.
+    pub patient_until: Instant,
+    /// Told when another replica leads.
+    pub(super) succeeded: Succeeded,
 }
 
 impl RelayHost {
+    /// A replica has this relay's own key.
+    fn is_replica(&self, peer: &Peer) -> bool {
+        is_replica(peer, self.cluster, &self.credentials)
+    }
+
+    fn admit_replica(&self, introduction: &Introduction) -> Result<Admission<Below>, Goodbye> {
+        let view = self.log.down();
+        if !Arc::ptr_eq(&view, &self.log.down_for(&introduction.features)) {
+            return Err(Goodbye::because("this replica is of an older version, and cannot have all of the log"));
+        }
+        tracing::info!(node.name = %introduction.node, "a replica that stands by is connected");
+        Ok(Admission {
+            view,
+            replica: Below::Standby(StandbySession { log: self.log.clone(), succeeded: self.succeeded.clone() }),
+            limits: NODE_LIMITS,
+            heartbeat: self.heartbeat,
+            end: CancellationToken::new(),
+            ask: Arc::default(),
+            counters: Arc::default(),
+        })
+    }
+
+    /// Waits a moment until what a node would be served lacks nothing: not before there is a copy of the hub's log; and
+    /// whoever cannot go on from where they are may have more than this log, as long as the inventory is not in it. Who has
+    /// nothing is better served with a part of it than never.
+    async fn may_serve(&self, view: &View, resume: Option<Position>) -> Result<(), Goodbye> {
+        if tokio::time::timeout(PATIENCE, self.log.begun()).await.is_err() {
+            // What this relay would serve lacks every policy.
+            return Err(Goodbye::because("this relay has no copy of the hub's log yet; what the node holds stays"));
+        }
+        let goes_on = resume.is_some_and(|at| view.read(|log| log.remembers(&at)));
+        let has_nothing = resume.is_none() && Instant::now() >= self.patient_until;
+        let listed = async { self.listed.clone().wait_for(|listed| *listed).await.is_ok() };
+        if goes_on || has_nothing || tokio::time::timeout(PATIENCE, listed).await == Ok(true) {
+            return Ok(());
+        }
+        let why = "this relay does not know yet all that its cluster has, see its status; what the node holds stays";
+        Err(Goodbye::because(why))
+    }
+
     fn node(&self, peer: &Peer) -> Result<Name, Goodbye> {
         self.registry.admits(peer).map_err(Goodbye::because)?;
         match &peer.principal {
@@ -111,14 +117,15 @@ impl RelayHost {
 }
 
 impl Host for RelayHost {
-    type Replica = FeedIntake<NodeSession>;
+    type Replica = Below;
 
-    async fn admit(&self, peer: &Peer, introduction: &Introduction) -> Result<Admission<Self::Replica>, Goodbye> {
-        let node = self.node(peer)?;
-        if tokio::time::timeout(PATIENCE, self.log.begun()).await.is_err() {
-            // What this relay would serve lacks every policy.
-            return Err(Goodbye::because("this relay has no copy of the hub's log yet; what the node holds stays"));
+    async fn admit(&self, peer: &Peer, introduction: &Introduction) -> Result<Admission<Below>, Goodbye> {
+        if self.is_replica(peer) {
+            return self.admit_replica(introduction);
         }
+        let node = self.node(peer)?;
+        let view = self.log.down_for(&introduction.features);
+        self.may_serve(&view, introduction.resume).await?;
         tracing::info!(node.name = %node, agent.version = %introduction.agent_version, "a node is connected");
         self.board.joined(&node);
         let session = NodeSession {
@@ -131,8 +138,8 @@ impl Host for RelayHost {
         };
         let end = self.sessions.begin(&node);
         Ok(Admission {
-            view: self.log.down_for(&introduction.features),
-            replica: FeedIntake::new(self.log.clone(), Feed::Node(node), session),
+            view,
+            replica: Below::Node(Box::new(FeedIntake::new(self.log.clone(), Feed::Node(node), session))),
             limits: NODE_LIMITS,
             heartbeat: self.heartbeat,
             end,
@@ -152,91 +159,7 @@ impl Host for RelayHost {
     }
 }
 
-impl Drop for NodeSession {
-    fn drop(&mut self) {
-        tracing::info!(node.name = %self.node, "a node is away");
-        self.board.left(&self.node);
-    }
-}
-
-impl Hooks for NodeSession {
-    fn taken(&mut self, taken: &Taken) {
-        let names_unknown = |change: &Change| match change {
-            Change::Put(object) => match &*object.resource {
-                Resource::Endpoint(endpoint) => !self.has_namespace(&endpoint.namespace),
-                _ => false,
-            },
-            Change::Delete { .. } => false,
-        };
-        if taken.delta.as_ref().is_some_and(|delta| delta.changes.iter().any(names_unknown)) {
-            self.namespaces.notify_one();
-        }
-        let mut changes = taken.delta.iter().flat_map(|delta| &delta.changes);
-        if changes.any(|change| change.key().kind == Kind::Node) {
-            self.sessions.hear_refused();
-        }
-        if !taken.claimed.is_empty() {
-            self.sessions.refused(&self.node);
-        }
-    }
-
-    fn statuses(&mut self, statuses: Vec<v1::NodeStatus>) {
-        // A node speaks of itself alone.
-        if let Some(status) = statuses.into_iter().next_back() {
-            self.board.said(&self.node, status);
-        }
-    }
-
-    /// As the hub will judge it: else this cluster's nodes would believe what no other does.
-    fn check(&self, object: &Object) -> Result<(), (&'static str, String)> {
-        self.log.read(|log| match &*object.resource {
-            Resource::Endpoint(endpoint) => {
-                let mut clusters = log.contents().list(Kind::Cluster).filter(|cluster| cluster.uid == self.cluster);
-                match clusters.next().map(|cluster| &*cluster.resource) {
-                    Some(Resource::Cluster(cluster)) => inside(cluster, &endpoint.addresses),
-                    _ => Ok(()),
-                }
-            }
-            _ => Ok(()),
-        })
-    }
-}
-
-impl NodeSession {
-    fn has_namespace(&self, name: &Name) -> bool {
-        let scope = Scope::Cluster(self.cluster);
-        self.log.read(|log| log.contents().list_in(Kind::Namespace, scope).any(|object| object.key.name == *name))
-    }
-}
-
-fn inside(cluster: &Cluster, addresses: &[IpAddr]) -> Result<(), (&'static str, String)> {
-    let outside = |address: &&IpAddr| !cluster.prefixes.iter().any(|prefix| prefix.contains(*address));
-    match addresses.iter().find(outside) {
-        None => Ok(()),
-        Some(address) => {
-            let prefixes: Vec<String> = cluster.prefixes.iter().map(ToString::to_string).collect();
-            let (name, prefixes) = (&cluster.name, prefixes.join(", "));
-            let message = format!("{address} is in no prefix of cluster {name}; wanted an address in {prefixes}");
-            Err((code::ADDRESS_OUTSIDE, message))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_was_refused_comes_again_once_another_gave_something_up() {
-        let sessions = Sessions::default();
-        let (n1, n2) = (Name::new("n1").unwrap(), Name::new("n2").unwrap());
-        let (fine, refused) = (sessions.begin(&n1), sessions.begin(&n2));
-        sessions.refused(&n2);
-        assert!(!refused.is_cancelled());
-        sessions.hear_refused();
-        assert!(refused.is_cancelled() && !fine.is_cancelled());
-        let again = sessions.begin(&n2);
-        sessions.hear_refused();
-        assert!(!again.is_cancelled(), "once");
-    }
+/// Whether somebody is a replica of the relay with these credentials: it has the same key.
+pub(super) fn is_replica(peer: &Peer, cluster: Uid, credentials: &RoleCredentials) -> bool {
+    peer.principal == Principal::Relay(cluster) && peer.key == credentials.shared().load().peer().key
 }

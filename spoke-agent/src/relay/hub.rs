@@ -7,7 +7,7 @@ use std::sync::{
 use axle_core::session::Ack;
 use axle_proto::convert::refusal_to_wire;
 
-use super::{board::Board, host::Sessions, registry::Registry};
+use super::{board::Board, registry::Registry, sessions::Sessions};
 use crate::{
     merged_log::{MergedLog, Taken},
     problems::Problems,

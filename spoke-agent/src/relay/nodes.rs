@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
 
 use axle_core::model::{Kind, Name, Scope};
 
-use super::{board::Board, host::Sessions, registry::Registry};
+use super::{board::Board, registry::Registry, sessions::Sessions};
 use crate::{
     merged_log::{Batch, Feed, MergedLog},
     shared_log::{SharedLog, Unread},

@@ -148,6 +148,21 @@ impl<H: Hooks> FeedIntake<H> {
         })
     }
 
+    /// A node that has seen more of the hub's log than its relay waits for it: what the relay has not heard of may be what
+    /// forbids something.
+    fn is_newer(&self, origin: Option<Position>) -> Result<(), Goodbye> {
+        let held = self.log.read(|log| log.contents().origin());
+        match held.filter(|_| self.feed == Feed::Upstream).zip(origin) {
+            Some((held, origin)) if held.epoch == origin.epoch && origin.revision < held.revision => {
+                let (has, wanted) = (origin.revision, held.revision);
+                let why =
+                    format!("the relay is at revision {has} of the hub, this node at {wanted}: it waits for the relay");
+                Err(Goodbye::because(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Leaves out what may not be taken.
     fn sift(&self, objects: &mut Vec<Object>, refused: &mut Vec<Refusal>) {
         objects.retain(|object| match self.hooks.check(object) {
@@ -228,6 +243,7 @@ impl<H: Hooks> Replica for FeedIntake<H> {
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
         let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable, unread: envelopes } = snapshot;
         let mut refused = Vec::new();
+        self.is_newer(origin)?;
         self.sift(&mut objects, &mut refused);
         self.hooks.resynced();
         let withheld = self.withhold_whole(&mut objects, &unreadable);

@@ -1,6 +1,8 @@
 //! Whole agents beside a real API server: nobody runs pods there, so what a kubelet would say is said by the tests.
 mod agents;
 mod api;
+mod doubles;
+mod leaders;
 mod permissions;
 
 use std::{
@@ -44,6 +46,8 @@ const SERVICE: &str = "{apiVersion: v1, kind: Service, metadata: {name: axle-rel
 /// A cluster with one node and our installation in it, without any pod.
 struct Cluster {
     server: Server,
+    /// Where its relays listen.
+    relays: &'static str,
 }
 
 impl Cluster {
@@ -51,7 +55,7 @@ impl Cluster {
         let server = Server::start().unwrap();
         server.namespace(NAMESPACE).unwrap();
         server.namespace("shop").unwrap();
-        let cluster = Self { server };
+        let cluster = Self { server, relays: "0.0.0.0:7444" };
         cluster.permit();
         cluster.apply(SERVICE);
         cluster.node();
@@ -153,7 +157,7 @@ impl Cluster {
         ]);
         command.args(["--cluster", stage.cluster().as_str(), "--hub", &stage.hub_address(), "--heartbeat", "1s"]);
         command.args(["--http-listen", "off", "--state-dir"]).arg(stage.state(pod));
-        command.arg("--kubeconfig").arg(kubeconfig);
+        command.arg("--kubeconfig").arg(kubeconfig).args(["--relay-listen", self.relays]);
         command.env("AXLE_TOKEN", token.map(|token| token.reveal().to_string()).unwrap_or_default());
         Process::start(pod, command, &Place::default(), &stage.state(&format!("{pod}.log"))).unwrap()
     }

@@ -151,6 +151,14 @@ impl Stage {
         self.command(Command::AddCluster { cluster }).await;
     }
 
+    /// What the hub finds wrong with the cluster's relays.
+    pub(crate) fn problem(&self) -> String {
+        let hub = self.hub.borrow();
+        let parts = &hub.as_ref().unwrap().parts;
+        let uid = parts.replica.read().cluster(&self.cluster()).map(|(uid, _)| uid);
+        parts.enroller.members.problem(uid.unwrap()).unwrap_or_default()
+    }
+
     /// A token with which the cluster joins.
     pub(crate) async fn token(&self) -> JoinToken {
         let (enroller, uid) = {

@@ -93,6 +93,30 @@ async fn a_double_is_refused_and_both_are_flagged() {
     eventually("its own log counts now", || hub.objects(Kind::Endpoint).len() == 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_later_leader_is_served_at_once_and_the_earlier_one_never_again() {
+    let hub = Hub::start(&[]).await;
+    let relay = hub.relay("one", "10.1.0.0/16").await;
+    let mut first = relay.link_of(1, vec![relay.endpoint(1, "10.1.0.1")]);
+    first.is(|state| *state == LinkState::Connected).await;
+    eventually("it is heard", || hub.objects(Kind::Endpoint).len() == 1).await;
+    let mut second = relay.link_of(2, vec![relay.endpoint(2, "10.1.0.2")]);
+    second.is(|state| *state == LinkState::Connected).await;
+    let told = |state: &LinkState| matches!(state, LinkState::Waiting { reason } if reason.starts_with("superseded: "));
+    first.is(told).await;
+    let of_second = || hub.objects(Kind::Endpoint).iter().map(|object| object.uid).eq([Uid([2; 16])]);
+    eventually("the second's log counts", of_second).await;
+    assert_eq!(hub.running.parts.sessions.problem(relay.cluster), None, "it is no double");
+    // Also when nobody else is there: what the second said stays.
+    drop(second);
+    first.connected.mark_unchanged();
+    for _ in 0..4 {
+        timeout(SOON, first.connected.changed()).await.unwrap().unwrap();
+        first.is(told).await;
+    }
+    assert!(of_second());
+}
+
 #[tokio::test]
 async fn a_session_that_only_seems_to_live_gives_way_to_its_owner() {
     let hub = Hub::start(&[]).await;

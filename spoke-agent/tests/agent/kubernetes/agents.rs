@@ -21,7 +21,7 @@ fn problems(app: &App) -> String {
     app.status().problems.join("\n")
 }
 
-async fn relay_status(stage: &Stage, pod: &str) -> Option<Status> {
+pub(super) async fn relay_status(stage: &Stage, pod: &str) -> Option<Status> {
     let Ok(Reply::Status(status)) = ask(&stage.state(pod).join("agent.sock"), &Request::Status).await else {
         return None;
     };
@@ -29,7 +29,7 @@ async fn relay_status(stage: &Stage, pod: &str) -> Option<Status> {
 }
 
 /// A cluster with our pods, of which one relay and the node's agent run.
-async fn joined(stage: &mut Stage) -> (Cluster, Process, Settings, App) {
+pub(super) async fn joined(stage: &mut Stage) -> (Cluster, Process, Settings, App) {
     // In the place of kube-proxy.
     ip("addr add 10.96.0.77/32 dev lo");
     stage.hub_starts().await;

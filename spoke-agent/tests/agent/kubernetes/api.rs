@@ -7,11 +7,13 @@ use std::{
 
 use axle_agent::{
     inventory::InventoryWatch,
-    kubernetes::{Lease, Reviewer, Times, attachment::Place, cluster_inventory, local_inventory},
+    kubernetes::{
+        ApiServer, Lease, Reviewer, Times, Trouble, Turn, attachment::Place, cluster_inventory, local_inventory,
+    },
     relay::enrollment::{Review as _, Unproven},
 };
 use axle_core::model::Name;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Cluster, NAMESPACE};
 
@@ -123,49 +125,111 @@ fn only_the_tokens_of_the_nodes_own_agents_prove_which_node_it_is() {
     });
 }
 
-#[test]
-fn one_of_two_holds_the_lease_and_whoever_cannot_renew_it_gives_it_up() {
-    runtime(async {
-        let mut cluster = Cluster::start();
-        let [lease, deadline] = [4, 2].map(Duration::from_secs);
-        let [renew, retry] = [500, 100].map(Duration::from_millis);
-        let times = Times { lease, deadline, renew, retry };
+/// A lease of 4 s on a real API server, which many want.
+struct Leased {
+    cluster: Cluster,
+    api: ApiServer,
+    times: Times,
+}
+
+impl Leased {
+    async fn new() -> Self {
+        let cluster = Cluster::start();
         let api = cluster.api("axle-relay").await;
-        let want = |me: &str| Arc::new(Lease::new(api.client(), NAMESPACE, "axle-relay", me, times));
-        let (a, b) = (want("a"), want("b"));
-        let turn = a.acquire(|why| panic!("{why}")).await;
-        let kept = tokio::spawn({
-            let a = a.clone();
-            async move { a.keep(turn).await }
-        });
-        let next = b.acquire(|why| assert!(why.contains("a holds the lease"), "{why}"));
+        let [renew, retry] = [500, 100].map(Duration::from_millis);
+        Self { cluster, api, times: Times { lease: Duration::from_secs(4), renew, retry } }
+    }
+
+    fn want(&self, me: &str) -> Arc<Lease> {
+        Arc::new(Lease::new(self.api.client(), NAMESPACE, "axle-relay", me, self.times))
+    }
+
+    async fn keep(lease: &Arc<Lease>, turn: Turn) -> (JoinHandle<String>, watch::Receiver<Option<String>>) {
+        let (lease, (told, trouble)) = (lease.clone(), watch::channel(None));
+        (tokio::spawn(async move { lease.keep(turn, move |why| drop(told.send_replace(why))).await }), trouble)
+    }
+
+    /// Somebody else writes into it.
+    fn write(&self, spec: &str) {
+        let spec = format!(r#"{{"spec":{spec}}}"#);
+        let line = ["patch", "lease", "axle-relay", "-n", NAMESPACE, "--type=merge", "-p", &spec];
+        self.cluster.server.admin().run(&line).unwrap();
+    }
+}
+
+async fn nothing_known() -> Result<u32, Trouble> {
+    Ok(0)
+}
+
+#[test]
+fn one_of_two_holds_the_lease_until_the_other_can_have_it() {
+    runtime(async {
+        let mut leased = Leased::new().await;
+        let Times { lease, renew, .. } = leased.times;
+        let (a, b) = (leased.want("a"), leased.want("b"));
+        let turn = a.acquire(nothing_known, |why| panic!("{why}")).await;
+        assert_eq!(turn.term(), 1);
+        let (kept, _) = Leased::keep(&a, turn).await;
+        let next = b.acquire(nothing_known, |why| assert!(why.contains("a holds the lease"), "{why}"));
         let waited = tokio::time::timeout(lease * 2, next).await;
         assert!(waited.is_err() && !kept.is_finished(), "it is renewed");
         // Given up, it is the next one's at once.
         kept.abort();
         a.release().await;
-        let turn = tokio::time::timeout(lease / 2, b.acquire(|_| {})).await.unwrap();
-        let kept = tokio::spawn({
-            let b = b.clone();
-            async move { b.keep(turn).await }
-        });
+        let turn = tokio::time::timeout(lease / 2, b.acquire(nothing_known, |_| {})).await.unwrap();
+        assert_eq!(turn.term(), 2);
+        let (kept, mut trouble) = Leased::keep(&b, turn).await;
         a.release().await;
         tokio::time::sleep(renew * 2).await;
         assert!(!kept.is_finished(), "what is another's is not given up");
-        // Without the API server nobody leads, before anybody else could.
-        cluster.server.kill().unwrap();
-        let why = tokio::time::timeout(deadline + renew * 2, kept).await.unwrap().unwrap();
-        assert!(why.contains("could not be renewed"), "{why}");
-        cluster.server.resume().unwrap();
-        let turn = tokio::time::timeout(lease * 3, a.acquire(|_| {})).await.unwrap();
+
+        // While the API server is away nobody else can have it, nor just because it was away.
+        let waits = tokio::spawn(async move { a.acquire(nothing_known, |_| {}).await });
+        leased.cluster.server.kill().unwrap();
+        let why = trouble.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        assert!(why.contains("the API server cannot be asked to update leases"), "{why}");
+        tokio::time::sleep(lease + renew).await;
+        assert!(!kept.is_finished() && !waits.is_finished(), "it is still b's");
+        leased.cluster.server.resume().unwrap();
+        tokio::time::timeout(lease * 3, trouble.wait_for(Option::is_none)).await.unwrap().unwrap();
+        tokio::time::sleep(lease * 2).await;
+        assert!(!kept.is_finished() && !waits.is_finished(), "and it is renewed again");
+
         // Taken away by force.
-        let taken = r#"{"spec":{"holderIdentity":"c"}}"#;
-        cluster
-            .server
-            .admin()
-            .run(&["patch", "lease", "axle-relay", "-n", NAMESPACE, "--type=merge", "-p", taken])
-            .unwrap();
-        let why = tokio::time::timeout(deadline, a.keep(turn)).await.unwrap();
+        leased.write(r#"{"holderIdentity":"c"}"#);
+        let why = tokio::time::timeout(renew * 4, kept).await.unwrap().unwrap();
         assert_eq!(why, "c has taken the lease axle-relay");
+        let turn = tokio::time::timeout(lease * 3, waits).await.unwrap().unwrap();
+        assert_eq!(turn.term(), 3);
+        // Removed, it is as it was.
+        leased.cluster.kubectl("delete lease axle-relay -n axle-system");
+        let turn = b.acquire(|| async { Ok(3) }, |_| {}).await;
+        assert_eq!(turn.term(), 4);
+    });
+}
+
+#[test]
+fn no_clock_but_ones_own_says_when_a_lease_is_over() {
+    runtime(async {
+        let leased = Leased::new().await;
+        let Times { lease, retry, .. } = leased.times;
+        let (a, b) = (leased.want("a"), leased.want("b"));
+        let _ = a.acquire(nothing_known, |_| {}).await;
+        // Its holder's clock is decades behind or ahead, and it renews.
+        let began = tokio::spawn(async move {
+            let _ = b.acquire(nothing_known, |_| {}).await;
+            Instant::now()
+        });
+        let mut renewed = Instant::now();
+        for round in 0..12 {
+            let year = if round % 2 == 0 { 1980 } else { 2080 };
+            renewed = Instant::now();
+            leased.write(&format!(r#"{{"renewTime":"{year}-01-01T00:00:{round:02}.000000Z"}}"#));
+            assert!(!began.is_finished(), "round {round}");
+            tokio::time::sleep(lease / 4).await;
+        }
+        let taken = tokio::time::timeout(lease * 3, began).await.unwrap().unwrap();
+        let waited = taken.duration_since(renewed);
+        assert!(waited >= lease && waited < lease * 2 + retry, "{waited:?}");
     });
 }
