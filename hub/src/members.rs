@@ -2,7 +2,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axle_core::{
@@ -11,7 +11,7 @@ use axle_core::{
     state::State,
 };
 use axle_transport::pki::{Peer, Principal};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -21,10 +21,12 @@ use crate::{
 
 /// The enrolled relays as this hub knows them. What another hub enrolled is known a second later; a cluster that was
 /// removed is a member no more as soon as its removal is applied, and no uid ever returns.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Members {
     clusters: RwLock<HashSet<Uid>>,
     keys: RwLock<Keys>,
+    /// When somebody came last with a key that was their cluster's before.
+    former: Mutex<HashMap<Uid, Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,9 @@ struct Keys {
     /// Enrolments made here: what was read from the store before one does not know it.
     enrolled: u64,
 }
+
+/// For how long a former relay is shown after its last try.
+const SHOWN: Duration = Duration::from_secs(600);
 
 /// How often the store is asked for other hubs' enrolments.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -43,7 +48,7 @@ impl Members {
     /// # Errors
     /// When the store cannot be read.
     pub async fn load(store: &dyn Store, replica: &Replica) -> Result<Arc<Self>, StoreError> {
-        let members = Arc::new(Self { clusters: RwLock::default(), keys: RwLock::default() });
+        let members = Arc::new(Self::default());
         replica.follow(members.clone());
         members.refresh(store).await?;
         Ok(members)
@@ -103,9 +108,25 @@ impl Members {
         }
         match self.keys.read().by_cluster.get(cluster) {
             Some(key) if *key == peer.key => Ok(()),
-            Some(_) => Err("another relay has enrolled for its cluster since".into()),
+            Some(_) => {
+                self.former.lock().insert(*cluster, Instant::now());
+                Err("another relay has enrolled for its cluster since".into())
+            }
             None => Err("its cluster has not enrolled".into()),
         }
+    }
+}
+
+impl Members {
+    /// What is wrong with a cluster's relays, for people.
+    #[must_use]
+    pub fn problem(&self, cluster: Uid) -> Option<String> {
+        let at = self.former.lock().get(&cluster).copied().filter(|at| at.elapsed() < SHOWN)?;
+        Some(format!(
+            "a relay that enrolled for this cluster before the present one still tries to speak for it, the last time {} s ago, \
+             and is refused: stop it; if it is another installation, give it a cluster of its own: axle cluster add",
+            at.elapsed().as_secs()
+        ))
     }
 }
 
@@ -131,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_an_enrolment_does_not_undo_it() {
-        let members = Members { clusters: RwLock::default(), keys: RwLock::default() };
+        let members = Members::default();
         let (old, new) = ([1; 32], [2; 32]);
         let enrolment = |relay_key| Enrolment { cluster: Uid([7; 16]), relay_key, enrolled_ms: 1 };
         members.take(0, &[enrolment(old)]);

@@ -37,7 +37,8 @@ impl Operations {
         let mut clusters: Vec<_> = names
             .into_iter()
             .map(|(uid, name)| {
-                let problems = self.sessions.problem(uid).into_iter().collect();
+                let of_relays = [self.sessions.problem(uid), self.enroller.members.problem(uid)];
+                let problems = of_relays.into_iter().flatten().collect();
                 ClusterStatus { problems, ..cluster(uid, name, spokes.remove(&uid).unwrap_or_default(), &head) }
             })
             .collect();

@@ -117,6 +117,9 @@ async fn enrolling_again_puts_the_former_relay_out() {
     let key = PrivateKey::generate().unwrap();
     let response = enroll(&hub.address(), &token, "one", &key).await.unwrap();
     session.is(|state| *state != LinkState::Connected).await;
+    let members = &hub.running.parts.enroller.members;
+    let told = || members.problem(former.cluster).is_some_and(|why| why.contains("axle cluster add"));
+    eventually("people are told that it comes all the same", told).await;
     let newer = Relay { credentials: credentials(&response, key).shared(), address: hub.address(), ..former };
     newer.link(vec![]).is(|state| *state == LinkState::Connected).await;
 }
