@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axle_core::{
     log::{Change, Delta, Position, Snapshot},
-    model::{Key, Kind, Object},
+    model::{Key, Kind, Object, Uid},
     refusal::{Refusal, code},
     session::{Ack, Intake},
 };
@@ -163,6 +163,13 @@ impl<H: Hooks> FeedIntake<H> {
         }
     }
 
+    /// The cluster of this log is no member any more: that ends the session, and what is in force stays so. Taken over it
+    /// would leave workloads of a cluster that nobody knows, which may do nothing.
+    fn stays_member(&self, is_removed: impl FnOnce(&MergedLog, Uid) -> bool) -> Result<(), Goodbye> {
+        let is_removed = self.feed == Feed::Upstream && self.log.read(|log| is_removed(log, log.ownership().cluster()));
+        if is_removed { Err(Goodbye::because("this cluster was removed: what is in force stays so")) } else { Ok(()) }
+    }
+
     /// Leaves out what may not be taken.
     fn sift(&self, objects: &mut Vec<Object>, refused: &mut Vec<Refusal>) {
         objects.retain(|object| match self.hooks.check(object) {
@@ -217,6 +224,10 @@ impl<H: Hooks> Replica for FeedIntake<H> {
     async fn apply(&mut self, deltas: Vec<Intake<Delta>>) -> Result<Vec<Refusal>, Goodbye> {
         let mut refused = Vec::new();
         for Intake { taken: delta, refused: unreadable, unread: envelopes } in deltas {
+            self.stays_member(|_, own| {
+                let ends = |change: &Change| matches!(change, Change::Delete { key, uid } if key.kind == Kind::Cluster && *uid == own);
+                delta.changes.iter().any(ends)
+            })?;
             let mut changes = Vec::with_capacity(delta.changes.len());
             for change in delta.changes {
                 match change {
@@ -242,6 +253,10 @@ impl<H: Hooks> Replica for FeedIntake<H> {
 
     async fn replace(&mut self, snapshot: Intake<Snapshot>) -> Result<Vec<Refusal>, Goodbye> {
         let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable, unread: envelopes } = snapshot;
+        self.stays_member(|log, own| {
+            let is_it = |object: &Object| object.key.kind == Kind::Cluster && object.uid == own;
+            log.contents().iter().any(is_it) && !objects.iter().any(is_it)
+        })?;
         let mut refused = Vec::new();
         self.is_newer(origin)?;
         self.sift(&mut objects, &mut refused);

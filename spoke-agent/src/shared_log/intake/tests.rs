@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use axle_core::{
     manifest::parse_policies,
-    model::{Labels, Name, Node, Resource, Scope, Uid},
+    model::{Action, Cluster, Labels, Name, Node, Resource, Scope, Uid},
 };
 use axle_proto::convert;
 
@@ -180,4 +180,31 @@ async fn what_was_refused_because_of_another_node_is_said_again() {
     assert_eq!(again.replace(whole(8, std::slice::from_ref(&new), &[])).await.unwrap(), []);
     assert_eq!(again.held(), Some(at(8)));
     assert!(log.read(|log| log.contents().iter().eq([&new])));
+}
+
+#[tokio::test]
+async fn the_removal_of_its_own_cluster_is_not_taken_and_that_of_another_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = relay(&directory);
+    let mut intake = FeedIntake::new(log.clone(), Feed::Upstream, Unread::default());
+    let [own, other] = [1, 2].map(cluster);
+    intake.replace(whole(1, &[own.clone(), other.clone(), policy("a", 1)], &[])).await.unwrap();
+    intake.apply(delta(2, vec![gone(&other)], &[])).await.unwrap();
+    let end = intake.apply(delta(3, vec![gone(&policy("a", 1)), gone(&own)], &[])).await.unwrap_err();
+    assert!(end.to_string().contains("this cluster was removed"), "{end}");
+    assert!(intake.replace(whole(4, &[other], &[])).await.is_err());
+    let left: Vec<_> = log.read(|log| log.contents().iter().map(|object| object.key.kind).collect());
+    assert_eq!(left, [own.key.kind, Kind::Policy], "what is in force stays");
+}
+
+fn cluster(number: u8) -> Object {
+    let cluster = Cluster {
+        name: Name::new(format!("c{number}")).unwrap(),
+        region: String::new(),
+        labels: Labels::new(),
+        prefixes: vec![format!("10.{number}.0.0/16").parse().unwrap()],
+        default_action: Action::Accept,
+        draining: false,
+    };
+    convert::object(Resource::Cluster(cluster), Scope::Fleet, Uid([number; 16]), 1)
 }
