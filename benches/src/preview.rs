@@ -103,6 +103,7 @@ fn world(policies: u32, endpoints: u32) -> anyhow::Result<World> {
         labels: Labels::new(),
         prefixes: vec!["10.0.0.0/8".parse()?],
         default_action: Action::Accept,
+        draining: false,
     };
     world.apply(&put(Scope::Fleet, "", "here", HERE, Resource::Cluster(cluster))?);
     let namespaces = (policies / 100).max(1);

@@ -132,8 +132,8 @@ impl Fleet<'_> {
         let hosts: Vec<IpNet> = addresses.iter().map(|(address, _)| IpNet::from(*address)).collect();
         let Some(ClusterDocument { name, region, labels, prefixes, default_action }) = definition else {
             let prefixes = IpNet::aggregate(&hosts);
-            let (region, labels) = (String::new(), BTreeMap::new());
-            return Cluster { name: folder.name.clone(), region, labels, prefixes, default_action: Action::Accept };
+            let (name, region, labels) = (folder.name.clone(), String::new(), BTreeMap::new());
+            return Cluster { name, region, labels, prefixes, default_action: Action::Accept, draining: false };
         };
         if name.as_ref().is_some_and(|name| *name != folder.name) {
             self.problems.push(format!("{}: its Cluster document has another name: rename one of them", folder.name));
@@ -146,8 +146,8 @@ impl Fleet<'_> {
                 self.problems.push(problem);
             }
         }
-        let (region, labels) = (region.clone(), labels.clone());
-        Cluster { name: folder.name.clone(), region, labels, prefixes, default_action: *default_action }
+        let (name, region, labels) = (folder.name.clone(), region.clone(), labels.clone());
+        Cluster { name, region, labels, prefixes, default_action: *default_action, draining: false }
     }
 
     fn namespace(&mut self, folder: &Folder, home: Uid, namespace: Namespace) {

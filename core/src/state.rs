@@ -211,6 +211,7 @@ impl State {
             Command::Begin { fleet } => clusters::begin(self, draft, fleet)?,
             Command::AddCluster { cluster } => clusters::add(self, draft, cluster)?,
             Command::RemoveCluster { name } => clusters::remove(self, draft, name)?,
+            Command::DrainCluster { name, draining } => clusters::drain(self, draft, name, *draining)?,
             Command::RemoveNode { cluster, node } => clusters::remove_node(self, draft, cluster, node)?,
             Command::PutPolicies { policies } => policies::put(self, draft, policies)?,
             Command::DisablePolicy { namespace, name, disabled } => {

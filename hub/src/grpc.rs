@@ -7,12 +7,12 @@ use axle_proto::{
     DESCRIPTORS,
     v1::{
         AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-        CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse, FleetStatus,
-        FlowView, GetAuthorityRequest, GetStatusRequest, LintPoliciesResponse, ListAuditRequest, ListAuditResponse,
-        ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
-        ListServicesResponse, ListTokensRequest, ListTokensResponse, ObserveRequest, PolicyHistoryRequest,
-        PolicyHistoryResponse, PreviewRequest, RemoveClusterRequest, RemoveNodeRequest, RevisionProgress,
-        RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
+        CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, DrainClusterRequest, ExplainRequest,
+        ExplainResponse, FleetStatus, FlowView, GetAuthorityRequest, GetStatusRequest, LintPoliciesResponse,
+        ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse,
+        ListPoliciesResponse, ListRequest, ListServicesResponse, ListTokensRequest, ListTokensResponse, ObserveRequest,
+        PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest, RemoveClusterRequest, RemoveNodeRequest,
+        RevisionProgress, RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
         TestPoliciesResponse, WatchRevisionRequest, WriteResult,
         admin_server::{Admin, AdminServer},
     },
@@ -77,6 +77,11 @@ impl Admin for Door {
 
     async fn list_clusters(&self, request: Request<ListRequest>) -> Result<Response<ListClustersResponse>, Status> {
         Ok(Response::new(self.0.list_clusters(request.get_ref())?))
+    }
+
+    async fn drain_cluster(&self, request: Request<DrainClusterRequest>) -> Result<Response<WriteResult>, Status> {
+        let caller = caller(&request)?;
+        Ok(Response::new(self.0.drain_cluster(&caller, request.into_inner()).await?))
     }
 
     async fn remove_cluster(&self, request: Request<RemoveClusterRequest>) -> Result<Response<WriteResult>, Status> {

@@ -95,6 +95,7 @@ impl World {
             labels: Labels::new(),
             prefixes: vec!["10.0.0.0/8".parse()?],
             default_action: Action::Accept,
+            draining: false,
         };
         world.state.push(put(Scope::Fleet, "", name("here")?, HERE, Resource::Cluster(cluster)));
         for (at, name) in (0u32..).zip(&world.namespaces) {

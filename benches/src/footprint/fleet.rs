@@ -71,6 +71,7 @@ impl Fleet {
                 labels: Labels::new(),
                 prefixes: vec![prefix.parse()?],
                 default_action: Action::Accept,
+                draining: false,
             };
             submit(Command::AddCluster { cluster }).await?;
             let found = hub.parts.replica.read().cluster(&Name::new(name)?).map(|(uid, _)| uid);

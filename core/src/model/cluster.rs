@@ -29,6 +29,8 @@ pub struct Cluster {
     pub prefixes: Vec<IpNet>,
     /// What happens to a flow that no policy decides: `Accept` or `Deny`.
     pub default_action: Action,
+    /// It is about to leave: no other cluster leads anybody to its backends.
+    pub draining: bool,
 }
 
 /// A node of a cluster, keyed by its name.

@@ -52,6 +52,7 @@ pub(crate) fn cluster(world: &mut World, uid: Uid, cluster_name: &str, n: u8, de
         labels: labels(&[("env", if n == 1 { "prod" } else { "test" })]),
         prefixes: vec![format!("10.{n}.0.0/16").parse().unwrap(), format!("fd00:{n}::/32").parse().unwrap()],
         default_action,
+        draining: false,
     };
     put(world, Scope::Fleet, cluster_name, uid, Resource::Cluster(cluster));
 }

@@ -178,10 +178,14 @@ impl Objects {
         first.is_some_and(|((its, _), _)| *its == namespace)
     }
 
+    /// Of those clusters that lead somewhere from here: one that drains only leads its own clients to itself.
     pub(super) fn exports(&self, name: &ServiceName) -> impl Iterator<Item = (Uid, &ServiceExport)> {
+        let drains = |cluster| self.cluster(cluster).is_some_and(|cluster| cluster.draining);
         let keys = self.exports.get(name).into_iter().flatten();
-        keys.filter_map(|key| match (self.resource(key)?.1, key.scope) {
-            (Resource::ServiceExport(export), Scope::Cluster(cluster)) => Some((cluster, export)),
+        keys.filter_map(move |key| match (self.resource(key)?.1, key.scope) {
+            (Resource::ServiceExport(export), Scope::Cluster(cluster)) => {
+                (cluster == self.viewer.cluster || !drains(cluster)).then_some((cluster, export))
+            }
             _ => None,
         })
     }

@@ -68,6 +68,12 @@ pub(super) fn remove(state: &State, draft: &mut Draft<'_>, name: &Name) -> Resul
     Ok(())
 }
 
+pub(super) fn drain(state: &State, draft: &mut Draft<'_>, name: &Name, draining: bool) -> Result<(), Rejection> {
+    let (_, cluster) = state.cluster(name).ok_or_else(|| unknown(state, name))?;
+    draft.write(Resource::Cluster(Cluster { draining, ..cluster.clone() }), Scope::Fleet);
+    Ok(())
+}
+
 pub(super) fn remove_node(state: &State, draft: &mut Draft<'_>, cluster: &Name, node: &Name) -> Result<(), Rejection> {
     let (uid, _) = state.cluster(cluster).ok_or_else(|| unknown(state, cluster))?;
     let owner = Owner::Node(uid, node.clone());

@@ -38,6 +38,13 @@ pub enum Command {
         /// Which.
         name: Name,
     },
+    /// A cluster is about to leave, or stays after all: others lead nobody to its backends meanwhile.
+    DrainCluster {
+        /// Which.
+        name: Name,
+        /// About to leave?
+        draining: bool,
+    },
     /// A node is gone for good, with its endpoints.
     RemoveNode {
         /// Of which cluster.
@@ -146,6 +153,8 @@ impl Command {
             Self::Begin { .. } => "fleet begin".into(),
             Self::AddCluster { cluster } => format!("cluster add {}", cluster.name),
             Self::RemoveCluster { name } => format!("cluster remove {name}"),
+            Self::DrainCluster { name, draining: true } => format!("cluster drain {name}"),
+            Self::DrainCluster { name, draining: false } => format!("cluster drain {name} --undo"),
             Self::RemoveNode { cluster, node } => format!("node remove {cluster}/{node}"),
             Self::PutPolicies { policies } => {
                 let names: Vec<String> = policies.iter().map(Policy::title).collect();

@@ -70,6 +70,25 @@ fn a_removed_cluster_takes_all_it_owns_along_and_nothing_else() {
 }
 
 #[test]
+fn a_cluster_drains_and_stays_after_all() {
+    let mut hub = Hub::new();
+    let berlin = hub.add("berlin", &["10.1.0.0/16"]).unwrap();
+    hub.take(berlin, vec![put(export(berlin, "web", 5, 80))]);
+    let drains = |hub: &Hub| hub.state.cluster(&name("berlin")).unwrap().1.draining;
+    for draining in [true, false] {
+        let before = hub.records.len();
+        for _ in 0..2 {
+            hub.write(Command::DrainCluster { name: name("berlin"), draining }).unwrap();
+        }
+        assert_eq!((drains(&hub), hub.records.len()), (draining, before + 1), "the second time changes nothing");
+        assert_eq!(hub.state.cluster(&name("berlin")).unwrap().0, berlin, "the same incarnation");
+        assert!(hub.import("shop", "web").is_some(), "who asks for it still finds its address");
+    }
+    let error = hub.write(Command::DrainCluster { name: name("oslo"), draining: true }).unwrap_err();
+    assert_eq!(error.code, "unknown_cluster");
+}
+
+#[test]
 fn a_removed_node_takes_its_endpoints_along() {
     let mut hub = Hub::new();
     let berlin = hub.add("berlin", &["10.1.0.0/16"]).unwrap();

@@ -115,6 +115,7 @@ pub(crate) fn cluster(text: &str, prefixes: &[&str]) -> Cluster {
         labels: Labels::new(),
         prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
         default_action: Action::Accept,
+        draining: false,
     }
 }
 

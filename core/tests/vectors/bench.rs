@@ -76,8 +76,14 @@ impl Bench {
     pub(crate) fn cluster(&mut self, of: &str, pairs: &[(&str, &str)], prefixes: &[&str]) {
         let prefixes = prefixes.iter().map(|net| net.parse().unwrap()).collect();
         let region = format!("{of}-region");
-        let cluster =
-            Cluster { name: name(of), region, labels: labels(pairs), prefixes, default_action: Action::Accept };
+        let cluster = Cluster {
+            name: name(of),
+            region,
+            labels: labels(pairs),
+            prefixes,
+            default_action: Action::Accept,
+            draining: false,
+        };
         let uid = self.put(Scope::Fleet, of, Resource::Cluster(cluster));
         self.clusters.insert(of.into(), uid);
         let mut compiler = Compiler::new(Context { cluster: uid, node: name("n1") }, self.limits);

@@ -76,6 +76,7 @@ impl Hub {
             labels: std::collections::BTreeMap::new(),
             prefixes: vec![prefix.parse().unwrap()],
             default_action: Action::Accept,
+            draining: false,
         };
         let command = StateCommand::AddCluster { cluster };
         self.running.parts.writer.submit(command, "user:test", "").await.unwrap();

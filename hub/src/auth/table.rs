@@ -42,6 +42,7 @@ pub const RULES: &[Rule] = &[
     // Clusters.
     rule(ADMIN, &["/axle.v1.Admin/AddCluster"], &["POST /api/v1/clusters"]),
     rule(VIEWER, &["/axle.v1.Admin/ListClusters"], &["GET /api/v1/clusters"]),
+    rule(ADMIN, &["/axle.v1.Admin/DrainCluster"], &["POST /api/v1/clusters/{name}/drain"]),
     rule(ADMIN, &["/axle.v1.Admin/RemoveCluster"], &["DELETE /api/v1/clusters/{name}"]),
     rule(ADMIN, &["/axle.v1.Admin/CreateToken"], &["POST /api/v1/clusters/{name}/tokens"]),
     rule(ADMIN, &["/axle.v1.Admin/RemoveNode"], &["DELETE /api/v1/clusters/{name}/nodes/{node}"]),

@@ -6,8 +6,8 @@ use axle_core::{
     state::{Command, State},
 };
 use axle_proto::v1::{
-    AddClusterRequest, ClusterView, ListClustersResponse, ListRequest, RemoveClusterRequest, RemoveNodeRequest,
-    WriteResult,
+    AddClusterRequest, ClusterView, DrainClusterRequest, ListClustersResponse, ListRequest, RemoveClusterRequest,
+    RemoveNodeRequest, WriteResult,
 };
 
 use super::{Operations, Page, Place, Problem, Violation, page, text};
@@ -48,6 +48,17 @@ impl Operations {
         let items = self.clusters(wanted).into_iter().map(|view| (Place::named(&view.name), view));
         let (clusters, next_cursor) = page.take(items, |view| view);
         Ok(ListClustersResponse { clusters, next_cursor })
+    }
+
+    /// Leads nobody in other clusters to a cluster's backends any more, or does so again.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn drain_cluster(&self, caller: &Caller, request: DrainClusterRequest) -> Result<WriteResult, Problem> {
+        let name = page::required("name", &request.name)?;
+        let command = Command::DrainCluster { name, draining: !request.undo };
+        let revision = self.write(caller, request.request_id, command).await?;
+        Ok(WriteResult { revision, warnings: Vec::new() })
     }
 
     /// Removes a cluster and everything that it owns.
@@ -91,6 +102,7 @@ impl Operations {
                     connected: spokes.get(&object.uid).is_some_and(|spoke| spoke.connected),
                     nodes: count(&nodes, object.uid),
                     endpoints: count(&endpoints, object.uid),
+                    draining: cluster.draining,
                 })
             };
             state.list(Kind::Cluster).filter_map(view).filter(wanted).collect()
@@ -160,6 +172,7 @@ fn parse(request: &AddClusterRequest) -> Result<Cluster, Problem> {
             labels: request.labels.clone(),
             prefixes,
             default_action,
+            draining: false,
         }),
         _ => Err(Problem::invalid(violations)),
     }

@@ -43,7 +43,12 @@ impl Operations {
             })
             .collect();
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
-        FleetStatus { version: env!("CARGO_PKG_VERSION").into(), head: Some(position(&head)), clusters }
+        FleetStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            head: Some(position(&head)),
+            clusters,
+            hub: self.advertised.clone(),
+        }
     }
 }
 

@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use axle_proto::v1::{
     AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse,
-    LintPoliciesResponse, ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse,
-    ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse, ListTokensResponse,
-    ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest, RemoveClusterRequest,
-    RemoveNodeRequest, RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
-    TestPoliciesResponse, WatchRevisionRequest, WriteResult,
+    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, DrainClusterRequest, ExplainRequest,
+    ExplainResponse, LintPoliciesResponse, ListAuditRequest, ListAuditResponse, ListClustersResponse,
+    ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse,
+    ListTokensResponse, ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest,
+    RemoveClusterRequest, RemoveNodeRequest, RevokeTokenRequest, RollbackPolicyRequest, RotateAuthorityRequest,
+    SetPolicyDisabledRequest, TestPoliciesResponse, WatchRevisionRequest, WriteResult,
 };
 use axum::{
     Extension, Json,
@@ -42,6 +42,18 @@ pub(super) async fn add_cluster(
 ) -> Result<(StatusCode, Json<ClusterView>), Refusal> {
     same("requestId", &mut request.request_id, id)?;
     Ok((StatusCode::CREATED, Json(hub.add_cluster(&caller, request).await?)))
+}
+
+pub(super) async fn drain_cluster(
+    State(hub): Hub,
+    Extension(caller): Extension<Caller>,
+    RequestId(id): RequestId,
+    Path(name): Path<String>,
+    Body(mut request): Body<DrainClusterRequest>,
+) -> Answer<WriteResult> {
+    same("name", &mut request.name, name)?;
+    same("requestId", &mut request.request_id, id)?;
+    Ok(Json(hub.drain_cluster(&caller, request).await?))
 }
 
 pub(super) async fn remove_cluster(

@@ -1,21 +1,21 @@
 //! The table of contents of the API. A new route has a line here and one in the authorisation table.
 use axle_proto::v1::{
     AddClusterRequest, ApplyPoliciesRequest, ApplyPoliciesResponse, AuthorityView, ClusterView, CreateTokenRequest,
-    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, ExplainRequest, ExplainResponse, FleetStatus,
-    FlowView, LintPoliciesResponse, ListAuditRequest, ListAuditResponse, ListClustersResponse, ListEndpointsResponse,
-    ListIdentitiesResponse, ListPoliciesResponse, ListRequest, ListServicesResponse, ListTokensResponse,
-    ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse, PreviewRequest, RevisionProgress,
-    RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest, TestPoliciesResponse,
-    WatchRevisionRequest, WriteResult,
+    CreateTokenResponse, DeletePolicyRequest, DiffPoliciesResponse, DrainClusterRequest, ExplainRequest,
+    ExplainResponse, FleetStatus, FlowView, LintPoliciesResponse, ListAuditRequest, ListAuditResponse,
+    ListClustersResponse, ListEndpointsResponse, ListIdentitiesResponse, ListPoliciesResponse, ListRequest,
+    ListServicesResponse, ListTokensResponse, ObserveRequest, PolicyHistoryRequest, PolicyHistoryResponse,
+    PreviewRequest, RevisionProgress, RollbackPolicyRequest, RotateAuthorityRequest, SetPolicyDisabledRequest,
+    TestPoliciesResponse, WatchRevisionRequest, WriteResult,
 };
 use http::StatusCode;
 
 use super::{
     handlers::{
-        add_cluster, apply_policies, create_token, delete_policy, diff_policies, explain, get_authority, get_status,
-        lint_policies, list_audit, list_clusters, list_endpoints, list_identities, list_policies, list_services,
-        list_tokens, observe, policy_history, remove_cluster, remove_node, revoke_token, rollback_policy,
-        rotate_authority, set_policy_disabled, test_policies, watch_revision,
+        add_cluster, apply_policies, create_token, delete_policy, diff_policies, drain_cluster, explain, get_authority,
+        get_status, lint_policies, list_audit, list_clusters, list_endpoints, list_identities, list_policies,
+        list_services, list_tokens, observe, policy_history, remove_cluster, remove_node, revoke_token,
+        rollback_policy, rotate_authority, set_policy_disabled, test_policies, watch_revision,
     },
     route::{Route, Streams},
 };
@@ -25,7 +25,7 @@ pub(super) fn routes() -> Vec<Route> {
     clusters().into_iter().chain(trust()).chain(workloads()).chain(policies()).chain(events()).collect()
 }
 
-fn clusters() -> [Route; 5] {
+fn clusters() -> [Route; 6] {
     [
         Route::get("/clusters", list_clusters)
             .named("ListClusters", "The clusters, by name.")
@@ -36,8 +36,12 @@ fn clusters() -> [Route; 5] {
             .body::<AddClusterRequest>()
             .answers::<ClusterView>()
             .status(StatusCode::CREATED),
+        Route::post("/clusters/{name}/drain", drain_cluster)
+            .named("DrainCluster", "Leads nobody in other clusters to a cluster's backends any more, or does so again.")
+            .body::<DrainClusterRequest>()
+            .answers::<WriteResult>(),
         Route::delete("/clusters/{name}", remove_cluster)
-            .named("RemoveCluster", "Removes a cluster and everything it owns.")
+            .named("RemoveCluster", "Removes a cluster and everything it owns, at once.")
             .answers::<WriteResult>(),
         Route::post("/clusters/{name}/tokens", create_token)
             .named("CreateToken", "Makes a one-time join token.")

@@ -59,6 +59,7 @@ fn cluster(number: u16) -> Cluster {
         labels: std::collections::BTreeMap::new(),
         prefixes: vec![format!("10.{high}.{low}.0/24").parse().unwrap()],
         default_action: Action::Accept,
+        draining: false,
     }
 }
 

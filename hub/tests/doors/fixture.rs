@@ -67,6 +67,7 @@ impl Hub {
             labels: [("stage".to_owned(), "test".to_owned())].into(),
             prefixes: vec![format!("10.{net}.0.0/16").parse().unwrap()],
             default_action: axle_core::model::Action::Accept,
+            draining: false,
         };
         self.running.parts.writer.submit(Command::AddCluster { cluster: definition }, "test", "").await.unwrap();
         self.cluster(cluster)

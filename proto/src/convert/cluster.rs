@@ -44,6 +44,7 @@ impl TryFrom<v1::Cluster> for Cluster {
             labels: wire.labels,
             prefixes: wire.prefixes.iter().enumerate().map(prefix).collect::<Result<_, _>>()?,
             default_action,
+            draining: wire.draining,
         })
     }
 }
@@ -56,6 +57,7 @@ impl From<&Cluster> for v1::Cluster {
             labels: cluster.labels.clone(),
             prefixes: cluster.prefixes.iter().map(ToString::to_string).collect(),
             default_action: action_to_wire(cluster.default_action).into(),
+            draining: cluster.draining,
         }
     }
 }

@@ -134,6 +134,9 @@ pub(crate) fn later() -> Vec<(&'static str, Resource)> {
     for (_, resource) in resources() {
         let host = || Some(Box::new(Host { name: name("web-0"), service: name("web") }));
         all.extend(match resource {
+            Resource::Cluster(cluster) => {
+                Some(("cluster-draining", Resource::Cluster(Cluster { draining: true, ..cluster })))
+            }
             Resource::Endpoint(endpoint) => {
                 Some(("endpoint-host", Resource::Endpoint(Endpoint { host: host(), ..endpoint })))
             }
@@ -213,6 +216,7 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
                 labels: labels(&[("stage", "live")]),
                 prefixes: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
                 default_action: Action::Deny,
+                draining: false,
             }),
         ),
         ("node", Resource::Node(Node { name: name("n1"), labels: labels(&[("rack", "a")]), addresses: addresses() })),

@@ -61,6 +61,7 @@ fn cluster(text: &str, number: u8) -> Object {
         labels: Labels::new(),
         prefixes: vec![],
         default_action: Action::Accept,
+        draining: false,
     };
     convert::object(Resource::Cluster(cluster), Scope::Fleet, uid(number), 1)
 }

@@ -147,6 +147,7 @@ impl Stage {
             labels: Labels::new(),
             prefixes: vec!["10.1.0.0/16".parse().unwrap()],
             default_action: Action::Accept,
+            draining: false,
         };
         self.command(Command::AddCluster { cluster }).await;
     }

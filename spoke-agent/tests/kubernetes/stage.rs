@@ -165,6 +165,7 @@ impl Relay {
             labels: [("env".to_owned(), "prod".to_owned())].into(),
             prefixes: vec!["10.1.0.0/16".parse().unwrap()],
             default_action: Action::Accept,
+            draining: false,
         };
         let fleet = manifest::parse_policies(
             "{apiVersion: axle.dev/v1alpha1, kind: MeshNetworkPolicy, metadata: {name: fleet}, spec: {tier: Admin, \

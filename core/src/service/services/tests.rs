@@ -41,12 +41,21 @@ fn delete(kind: Kind, scope: Scope, object_name: &str, id: Uid) -> Change {
 }
 
 fn cluster(n: u8) -> Change {
+    cluster_that(n, false)
+}
+
+fn drains(n: u8) -> Change {
+    cluster_that(n, true)
+}
+
+fn cluster_that(n: u8, draining: bool) -> Change {
     let cluster = Cluster {
         name: name(&format!("c{n}")),
         region: if n < 3 { "north".into() } else { "south".into() },
         labels: [].into(),
         prefixes: vec![],
         default_action: Action::Accept,
+        draining,
     };
     put(Scope::Fleet, &format!("c{n}"), uid(n), Resource::Cluster(cluster))
 }
@@ -112,6 +121,19 @@ fn frontend() -> Frontend {
 fn addresses(changed: &BTreeMap<Frontend, Option<Route>>) -> Option<Vec<String>> {
     let route = changed.get(&frontend())?.as_ref()?;
     Some(route.backends.iter().map(|backend| format!("{}:{}", backend.address, backend.port)).collect())
+}
+
+#[test]
+fn a_cluster_that_drains_keeps_only_its_own_clients() {
+    for (here, left) in [(1, "10.3.0.5:8080"), (2, "10.2.0.4:8080")] {
+        let mut services = Services::new(uid(here), Some(name("n1")));
+        let world = [cluster(1), cluster(2), cluster(3), export(2), export(3), import()];
+        services.apply(world.iter().chain(&[workload(2, 4, true), workload(3, 5, true)]));
+        let changed = services.apply(&[drains(2)]);
+        let expected = if here == 1 { Some(vec![left.to_owned()]) } else { None };
+        assert_eq!(addresses(&changed), expected, "seen from {here}");
+        assert_eq!(services.frontends().find(|(at, _)| **at == frontend()).unwrap().1.backends.len(), 1, "from {here}");
+    }
 }
 
 #[test]

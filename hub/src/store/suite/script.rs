@@ -89,5 +89,6 @@ pub(super) fn cluster(number: u8) -> Cluster {
         labels: [("env".to_string(), "test".to_string())].into(),
         prefixes: vec![format!("10.{number}.0.0/16").parse().unwrap()],
         default_action: Action::Accept,
+        draining: false,
     }
 }

@@ -158,6 +158,7 @@ fn backends_on_nodes_are_exported_beside_those_of_the_selector() {
         labels: Labels::new(),
         prefixes: vec!["10.1.0.0/16".parse().unwrap()],
         default_action: model::Action::Accept,
+        draining: false,
     });
     let cluster = convert::object(cluster, Scope::Fleet, CLUSTER, 1);
     let _ = log.take(&Feed::Upstream, Batch::Whole(vec![cluster]), None, None);

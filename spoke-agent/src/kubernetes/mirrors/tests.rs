@@ -51,6 +51,7 @@ fn only_what_differs_is_written_and_strays_go() {
             labels: [("env".to_owned(), "prod".to_owned())].into(),
             prefixes: vec!["10.1.0.0/16".parse().unwrap()],
             default_action: Action::Accept,
+            draining: false,
         })
     };
     let fleet = [(cluster("oslo"), 1), (cluster("lima"), 2)].map(object).map(|object| (object, 3));

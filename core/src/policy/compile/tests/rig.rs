@@ -68,6 +68,7 @@ pub(super) fn cluster(number: u8, default_action: Action) -> Change {
         labels: labels(&[("env", if number == 0 { "home" } else { "away" })]),
         prefixes: vec![format!("10.{number}.0.0/16").parse().unwrap(), format!("fd00:{number}::/32").parse().unwrap()],
         default_action,
+        draining: false,
     };
     put(Scope::Fleet, "", &format!("c{number}"), uid(number), 1, Resource::Cluster(cluster))
 }

@@ -55,6 +55,7 @@ fn world() -> Vec<Object> {
         labels: Labels::new(),
         prefixes: vec!["10.0.0.0/8".parse().unwrap()],
         default_action: Action::Accept,
+        draining: false,
     };
     let namespace = Namespace { name: name("shop"), labels: Labels::new() };
     let node = Node { name: name("n1"), labels: Labels::new(), addresses: vec![] };
