@@ -17,6 +17,7 @@ use crate::{
     lock::DirectoryLock,
     merged_log::Reign,
     node::{Node, NodeSetup},
+    probe,
     problems::Problems,
     relay::{Relay, RelaySetup, enrollment::Review},
     role::Role,
@@ -114,6 +115,9 @@ impl App {
         };
         // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that
         // the port is taken.
+        if let Some(address) = settings.kubernetes.as_ref().and_then(|kubernetes| kubernetes.probe_listen) {
+            tasks.spawn("probes of other clusters", probe::serve(probe::listen(address)?));
+        }
         let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };
         let source = match begin {
             Begin::Kubernetes(kubernetes) => {

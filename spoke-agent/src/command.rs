@@ -6,6 +6,7 @@ mod failure;
 mod file;
 mod join;
 mod kubernetes;
+mod probe;
 mod run;
 mod status;
 mod terminal;
@@ -40,6 +41,7 @@ pub fn main() -> std::process::ExitCode {
             Command::Bypass(arguments) => bypass::bypass(arguments).await,
             Command::Cleanup(arguments) => cleanup::cleanup(&arguments).await,
             Command::AwaitCleanup(arguments) => cleanup::await_cleanup(&arguments).await,
+            Command::Probe(arguments) => probe::probe(arguments).await,
             Command::Token(arguments) => token::token(arguments).await,
         }
     });

@@ -17,6 +17,7 @@ pub mod kubernetes;
 pub mod lock;
 pub mod merged_log;
 pub mod node;
+pub mod probe;
 pub mod problems;
 pub mod relay;
 pub mod renew;

@@ -1,5 +1,5 @@
 //! Where the agent runs in Kubernetes: what the roles are made of comes from there.
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axle_core::{model::Name, session::Heartbeat};
 
@@ -40,6 +40,8 @@ pub struct KubernetesSettings {
     pub chain: Option<Chain>,
     /// Relay: what is done with NetworkPolicy.
     pub network_policies: NetworkPolicies,
+    /// Relay: where probes of other clusters are answered; `None`: nowhere.
+    pub probe_listen: Option<SocketAddr>,
     /// Relay: how the cluster joins.
     pub joins: Option<Joins>,
 }

@@ -65,6 +65,10 @@ pub enum Command {
     /// In Kubernetes: waits until a DaemonSet that runs `cleanup` has done so on every node, and deletes it.
     #[command(hide = true)]
     AwaitCleanup(AwaitCleanupArguments),
+    /// Asks relays of other clusters, from here, whether packets pass both ways and with which source addresses they arrive;
+    /// one JSON object each. `axle cluster check` does so in a cluster's relays.
+    #[command(after_help = "Example:\n  axle-agent probe 10.2.0.7 fd00:2::7")]
+    Probe(ProbeArguments),
     /// Tokens with which further nodes join this relay.
     Token(TokenArguments),
 }
@@ -231,6 +235,17 @@ pub struct AwaitCleanupArguments {
     /// How long it may take.
     #[arg(long, value_name = "TIME", default_value = "4m", value_parser = duration::parse)]
     pub within: Duration,
+}
+
+/// `probe`.
+#[derive(Debug, Clone, Args)]
+pub struct ProbeArguments {
+    /// Addresses of relays' pods.
+    #[arg(required = true, value_name = "IP")]
+    pub addresses: Vec<IpAddr>,
+    /// The port at which they are asked.
+    #[arg(long, default_value_t = crate::probe::PORT)]
+    pub port: u16,
 }
 
 /// `token`.

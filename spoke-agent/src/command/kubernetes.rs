@@ -1,5 +1,5 @@
 //! The options of an agent in Kubernetes.
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axle_core::{duration, model::Name};
 use axle_transport::pki::JoinToken;
@@ -54,6 +54,9 @@ pub struct KubernetesArguments {
     /// Relay: the cluster's name, as it was added at the hub.
     #[arg(long, env = "AXLE_CLUSTER", value_name = "NAME")]
     pub cluster: Option<Name>,
+    /// Relay: where probes of other clusters are answered; by default nowhere.
+    #[arg(long, env = "AXLE_PROBE_LISTEN", value_name = "ADDR")]
+    pub probe_listen: Option<SocketAddr>,
     /// Relay: the token with which the cluster joins, once; not looked at afterwards.
     #[arg(long, env = "AXLE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -103,7 +106,7 @@ impl KubernetesArguments {
     /// `None` outside of Kubernetes.
     pub(super) fn settings(self, rescan: Duration) -> Result<Option<KubernetesSettings>, Failure> {
         let Self { kubernetes, kubeconfig, node, pod, namespace, node_token, node_account, .. } = self;
-        let Self { cgroup_root, chain, network_policies, hub, cluster, token, .. } = self;
+        let Self { cgroup_root, chain, network_policies, hub, cluster, probe_listen, token, .. } = self;
         let Some(node) = node.filter(|_| kubernetes) else { return Ok(None) };
         let usage = |message: String| Failure::new(Exit::Usage, message, "");
         let token = token.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -128,6 +131,7 @@ impl KubernetesArguments {
             rescan,
             chain: chain.chain()?,
             network_policies,
+            probe_listen,
             joins,
         }))
     }

@@ -174,6 +174,7 @@ impl Cluster {
             rescan: Duration::from_secs(30),
             chain: None,
             network_policies: NetworkPolicies::Enforce,
+            probe_listen: None,
             joins: None,
         };
         Settings { roles: vec![Role::Node], kubernetes: Some(kubernetes), ..stage.settings("n1") }

@@ -1,0 +1,211 @@
+//! Whether packets pass between the pods of two clusters, and with which source address they arrive.
+//!
+//! Who asks says which address it has; who answers says with which it came, and asks back at that address and the same port.
+//! A line of JSON each way. What is told is what the asker sent itself, so nobody needs to prove who they are.
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+/// The port in clusters.
+pub const PORT: u16 = 7446;
+/// How long a connection may take to be made, and a line to come.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest line that is read.
+const LONGEST: u64 = 1_024;
+/// Connections at a time.
+const CONNECTIONS: usize = 16;
+/// The rest after an error of the system.
+const REST: Duration = Duration::from_millis(50);
+
+/// What became of the packets of one direction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Way {
+    /// They arrived.
+    Passed {
+        /// The sender's own address.
+        from: IpAddr,
+        /// The address with which they arrived.
+        seen: IpAddr,
+    },
+    /// There was no connection.
+    Failed {
+        /// `silence`, `refused`, or the system's word.
+        why: String,
+    },
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Whom it asked.
+    pub to: IpAddr,
+    /// The way there.
+    pub there: Way,
+    /// The way back, as a connection of its own; absent if nobody answered.
+    pub back: Option<Way>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    from: IpAddr,
+    back: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    seen: IpAddr,
+    back: Option<Way>,
+}
+
+/// Listens there, on both families if it is the wildcard of IPv6.
+///
+/// # Errors
+/// If the port is taken.
+pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let fault = || format!("--probe-listen {address}: name a free address of this machine");
+    let listener = std::net::TcpListener::bind(address).with_context(fault)?;
+    listener.set_nonblocking(true).with_context(fault)?;
+    TcpListener::from_std(listener).with_context(fault)
+}
+
+/// Answers for ever.
+pub async fn serve(listener: TcpListener) {
+    let port = listener.local_addr().map_or(PORT, |address| address.port());
+    let turns = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(turn) = turns.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => drop(tokio::spawn(async move {
+                // What goes wrong on a connection ends it.
+                let _ = answer(stream, peer.ip().to_canonical(), port).await;
+                drop(turn);
+            })),
+            Err(_) => tokio::time::sleep(REST).await,
+        }
+    }
+}
+
+/// Asks whoever answers at `to`, and has itself asked back.
+pub async fn probe(to: IpAddr, port: u16) -> Found {
+    match ask(to, port, true).await {
+        Ok((from, Answer { seen, back })) => Found { to, there: Way::Passed { from, seen }, back },
+        Err(error) => Found { to, there: failed(&error), back: None },
+    }
+}
+
+async fn answer(mut stream: TcpStream, seen: IpAddr, port: u16) -> io::Result<()> {
+    let Question { from, back } = line(&mut stream, PATIENCE).await?;
+    let back = match back && may_be_asked(from, seen) {
+        true => Some(match ask(from, port, false).await {
+            Ok((own, Answer { seen, .. })) => Way::Passed { from: own, seen },
+            Err(error) => failed(&error),
+        }),
+        false => None,
+    };
+    say(&mut stream, &Answer { seen, back }).await
+}
+
+/// The asker's own address, and what it was told.
+async fn ask(to: IpAddr, port: u16, back: bool) -> io::Result<(IpAddr, Answer)> {
+    let mut stream = timeout(PATIENCE, TcpStream::connect((to, port))).await??;
+    let from = stream.local_addr()?.ip().to_canonical();
+    say(&mut stream, &Question { from, back }).await?;
+    // Who asks back has as long as we had, twice.
+    let answer = line(&mut stream, PATIENCE * 3).await?;
+    Ok((from, answer))
+}
+
+/// Where the source was rewritten the asker alone knows its address. Nothing else of a machine is to be reached by that.
+fn may_be_asked(from: IpAddr, seen: IpAddr) -> bool {
+    let ordinary = match from {
+        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast()),
+    };
+    from == seen || ordinary && !from.is_unspecified()
+}
+
+async fn say(stream: &mut TcpStream, what: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(what)? + "\n";
+    timeout(PATIENCE, stream.write_all(text.as_bytes())).await?
+}
+
+async fn line<T: DeserializeOwned>(stream: &mut TcpStream, patience: Duration) -> io::Result<T> {
+    let mut text = String::new();
+    timeout(patience, BufReader::new(stream.take(LONGEST)).read_line(&mut text)).await??;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn failed(error: &io::Error) -> Way {
+    let why = match error.kind() {
+        io::ErrorKind::TimedOut => "silence".into(),
+        io::ErrorKind::ConnectionRefused => "refused".into(),
+        _ => error.to_string(),
+    };
+    Way::Failed { why }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    async fn served() -> (u16, tokio::task::JoinHandle<()>) {
+        let listener = listen((HERE, 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (port, tokio::spawn(serve(listener)))
+    }
+
+    #[tokio::test]
+    async fn both_ways_are_told_apart_with_the_addresses_that_were_seen() {
+        let (port, _served) = served().await;
+        let way = Way::Passed { from: HERE, seen: HERE };
+        assert_eq!(probe(HERE, port).await, Found { to: HERE, there: way.clone(), back: Some(way) });
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said() {
+        let (port, server) = served().await;
+        let mut stream = TcpStream::connect((HERE, port)).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut text = Vec::new();
+        let _ = stream.read_to_end(&mut text).await;
+        assert!(text.is_empty(), "who speaks something else is told nothing");
+        server.abort();
+        let _ = server.await;
+        assert_eq!(probe(HERE, port).await.there, Way::Failed { why: "refused".into() });
+        assert!(listen("192.0.2.1:1".parse().unwrap()).unwrap_err().to_string().contains("--probe-listen 192.0.2.1:1"));
+    }
+
+    #[test]
+    fn only_ordinary_addresses_are_asked_back() {
+        let seen = "10.255.0.4".parse().unwrap();
+        for (from, may) in [
+            ("10.2.0.7", true),
+            ("fd00:2::7", true),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("169.254.169.254", false),
+            ("fe80::1", false),
+            ("0.0.0.0", false),
+            ("ff02::1", false),
+        ] {
+            assert_eq!(may_be_asked(from.parse().unwrap(), seen), may, "{from}");
+        }
+        assert!(may_be_asked(HERE, HERE));
+    }
+}
