@@ -33,9 +33,13 @@ pub(crate) struct Cli {
     /// How to print.
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
-    /// Which context to use instead of the current one.
-    #[arg(long, global = true, env = "AXLE_CONTEXT", value_name = "NAME")]
+    /// Which context to use instead of the current one. For `cluster join`, `check` and `remove`, which are about a
+    /// cluster, it is one of your kubeconfig's.
+    #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
+    /// Which hub's context to use instead of the current one, whatever --context is for.
+    #[arg(long, global = true, env = "AXLE_CONTEXT", value_name = "NAME")]
+    hub_context: Option<String>,
     /// The context file [default: ~/.config/axle/config.yaml].
     #[arg(long, global = true, env = "AXLE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -88,8 +92,16 @@ enum Command {
 impl Cli {
     /// What the command works with, and the command.
     pub(crate) fn split(self) -> (Session, impl AsyncFnOnce(&Session) -> Result<(), Failure>) {
-        let Self { output, context, config, command } = self;
-        let session = Session { output: Output::new(output), context, config, standing: RefCell::new(String::new()) };
+        let Self { output, context, hub_context, config, command } = self;
+        let is_of_kubeconfig = matches!(&command, Command::Cluster(command) if command.takes_kubeconfig());
+        let (kube_context, context) = if is_of_kubeconfig { (context, None) } else { (None, context) };
+        let session = Session {
+            output: Output::new(output),
+            context: context.or(hub_context),
+            kube_context,
+            config,
+            standing: RefCell::new(String::new()),
+        };
         (session, async move |session: &Session| command.run(session).await)
     }
 }

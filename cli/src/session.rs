@@ -13,6 +13,8 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) output: Output,
     pub(crate) context: Option<String>,
+    /// The cluster's, of the kubeconfig, where the command is about one.
+    pub(crate) kube_context: Option<String>,
     pub(crate) config: Option<PathBuf>,
     /// What holds at this moment, should the user interrupt.
     pub(crate) standing: RefCell<String>,

@@ -1,12 +1,24 @@
 //! `axle cluster`
-use axle_proto::v1::{AddClusterRequest, ClusterView, ListRequest, RemoveClusterRequest};
+mod check;
+mod installation;
+mod join;
+mod kubectl;
+mod membership;
+mod network;
+mod place;
+mod progress;
+mod remove;
+mod surroundings;
+mod verdict;
+
+use axle_proto::v1::{AddClusterRequest, ClusterView};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{begin_write, every_page, request_id, show_write};
+use super::{begin_write, request_id};
 use crate::{
     failure::Failure,
     format,
-    output::{Cell, Table},
+    output::{Cell, Table, Tone},
     session::Session,
 };
 
@@ -21,11 +33,17 @@ pub(crate) enum Command {
     Add(Add),
     /// List the clusters.
     List,
-    /// Remove a cluster with everything it owns.
-    Remove {
-        /// The cluster's name.
-        name: String,
-    },
+    /// Make a cluster of your kubeconfig (--context) one of the fleet: registers it, installs the agents there, waits and
+    /// checks.
+    Join(Box<join::Join>),
+    /// Test whether pods of a cluster of your kubeconfig (--context) and of others reach each other, and with which source
+    /// addresses.
+    Check(check::Check),
+    /// Lead nobody in other clusters to a cluster's backends any more; it stays in the fleet.
+    Drain(remove::Drain),
+    /// Remove a cluster with everything it owns, once nobody is led to its backends any more; with --context, of your
+    /// kubeconfig, also its agents there.
+    Remove(remove::Remove),
 }
 
 /// Register a cluster, so that it can join.
@@ -58,10 +76,15 @@ enum DefaultAction {
 }
 
 impl Command {
+    /// Whether --context is one of the kubeconfig.
+    pub(crate) fn takes_kubeconfig(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Check(_) | Self::Remove(_))
+    }
+
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let mut admin = session.admin().await?;
         match self {
             Self::Add(add) => {
+                let mut admin = session.admin().await?;
                 let default_action = match add.default_action {
                     DefaultAction::Accept => "accept",
                     DefaultAction::Deny => "deny",
@@ -85,19 +108,13 @@ impl Command {
                 })
             }
             Self::List => {
-                let clusters = every_page(ListRequest::default(), async |request| {
-                    let page = admin.list_clusters(request).await?.into_inner();
-                    Ok((page.clusters, page.next_cursor))
-                })
-                .await?;
+                let clusters = place::clusters(&mut session.admin().await?).await?;
                 session.output.show(&clusters, |clusters| table(clusters))
             }
-            Self::Remove { name } => {
-                let what = format!("cluster {name} is removed");
-                begin_write(session);
-                let request = RemoveClusterRequest { name, request_id: request_id()? };
-                show_write(session, &what, &admin.remove_cluster(request).await?.into_inner())
-            }
+            Self::Join(join) => join.run(session).await,
+            Self::Check(check) => check.run(session).await,
+            Self::Drain(drain) => drain.run(session).await,
+            Self::Remove(remove) => remove.run(session).await,
         }
     }
 }
@@ -110,7 +127,7 @@ fn table(clusters: &[ClusterView]) -> Table {
             format::or_dash(&cluster.region).into(),
             format::list(&cluster.prefixes).into(),
             cluster.default_action.as_str().into(),
-            Cell::yes(cluster.connected),
+            if cluster.draining { Cell("draining".into(), Tone::Warn) } else { Cell::yes(cluster.connected) },
             cluster.nodes.to_string().into(),
             cluster.endpoints.to_string().into(),
             format::labels(&cluster.labels).into(),
