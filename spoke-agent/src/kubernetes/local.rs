@@ -1,7 +1,10 @@
 //! What runs on this node: its pods, and what the node itself is.
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axle_core::{manifest::Document, model::Name};
+use axle_core::{
+    manifest::{Document, Workload},
+    model::Name,
+};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, api::ListParams};
 use tokio::sync::watch;
@@ -28,9 +31,10 @@ pub fn local_inventory(api: &ApiServer, node: &Name, mut places: watch::Receiver
     tokio::spawn(async move {
         // Nobody may ever say where pods are attached.
         let mut told = true;
+        let mut known = BTreeMap::new();
         loop {
             let now = places.borrow_and_update().clone();
-            let next = inventory(&pods.borrow_and_update(), &nodes.borrow_and_update(), &now);
+            let next = inventory(&pods.borrow_and_update(), &nodes.borrow_and_update(), &now, &mut known);
             publish(&sender, next);
             tokio::select! {
                 changed = pods.changed() => if changed.is_err() { return },
@@ -44,15 +48,25 @@ pub fn local_inventory(api: &ApiServer, node: &Name, mut places: watch::Receiver
     receiver
 }
 
-/// Complete once both were listed whole and the node is there.
-fn inventory(pods: &Held<Pod>, nodes: &Held<Node>, places: &Places) -> Inventory {
-    let mut inventory = Inventory::default();
+/// Complete once both were listed whole and the node is there. A pod that was deleted runs for a moment longer: until then it
+/// stays as it was `known`, and protected.
+fn inventory(
+    pods: &Held<Pod>,
+    nodes: &Held<Node>,
+    places: &Places,
+    known: &mut BTreeMap<String, Workload>,
+) -> Inventory {
+    let (mut inventory, mut now) = (Inventory::default(), BTreeMap::new());
     for pod in pods.objects.values() {
-        match pod::workload(pod, places.get(&pod::runs_as(pod))) {
-            Ok(workload) => inventory.documents.extend(workload.map(Document::Workload)),
+        let runs_as = pod::runs_as(pod);
+        match pod::workload(pod, places.get(&runs_as)) {
+            Ok(workload) => now.extend(workload.map(|workload| (runs_as, workload))),
             Err(problem) => inventory.problems.push(problem),
         }
     }
+    known.retain(|runs_as, _| places.contains_key(runs_as));
+    known.extend(now);
+    inventory.documents.extend(known.values().cloned().map(Document::Workload));
     inventory.machine = nodes.objects.values().next().map(|node| machine::machine(node));
     inventory.complete =
         pods.complete && nodes.complete && inventory.machine.is_some() && inventory.problems.is_empty();
@@ -106,18 +120,32 @@ mod tests {
             (pods(true), node(false), false),
             (pods(true), held(json!([]), true), false),
         ] {
-            assert_eq!(inventory(&pods, &nodes, &none).complete, complete);
+            assert_eq!(inventory(&pods, &nodes, &none, &mut BTreeMap::new()).complete, complete);
         }
         let place = Place { interface: "veth1".into(), addresses: vec![] };
         let places = [("0b2f6c3e-1d7a-4c64-9d3e-5a1f0e9b7c21".to_owned(), place)].into();
-        let whole = inventory(&pods(true), &node(true), &places);
+        let whole = inventory(&pods(true), &node(true), &places, &mut BTreeMap::new());
         let Document::Workload(workload) = &whole.documents[0] else { panic!("{whole:?}") };
         assert_eq!(workload.interface.as_deref(), Some("veth1"));
         assert_eq!(whole.machine.unwrap().labels["zone"], "a");
         // The server goes away: what it said stays, and is said to be old.
         let away = Held { trouble: Some(Trouble::Away("gone".into())), ..pods(true) };
-        let old = inventory(&away, &node(true), &none);
+        let old = inventory(&away, &node(true), &none, &mut BTreeMap::new());
         assert!(old.complete && old.documents.len() == 1);
         assert_eq!(old.problems, ["gone"]);
+    }
+
+    /// By force it is gone at once from the API, and its processes end seconds later.
+    #[test]
+    fn a_deleted_pod_stays_until_it_has_ended() {
+        let node = held::<Node>(json!([{"metadata": {"name": "n1"}}]), true);
+        let place = Place { interface: "veth1".into(), addresses: vec![] };
+        let runs: Places = [("0b2f6c3e-1d7a-4c64-9d3e-5a1f0e9b7c21".to_owned(), place)].into();
+        let mut known = BTreeMap::new();
+        let before = inventory(&pods(true), &node, &runs, &mut known);
+        let gone = held(json!([]), true);
+        assert_eq!(inventory(&gone, &node, &runs, &mut known), before);
+        let after = inventory(&gone, &node, &Places::new(), &mut known);
+        assert!(after.complete && after.documents.is_empty());
     }
 }
