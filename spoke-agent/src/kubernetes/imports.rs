@@ -1,11 +1,8 @@
 //! ServiceImports: what the exports of all clusters merge into, for the people and programs of this one. Source: KEP-1645.
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use axle_core::model::{
-    Distribution, Internal, Labels, Object, Protocol, Resource, ServiceImport, ServicePort, Traffic, Uid,
+    Distribution, Family, Internal, Labels, Object, Protocol, Resource, ServiceImport, ServicePort, Traffic, Uid,
 };
 use serde_json::Value;
 
@@ -60,13 +57,18 @@ pub(super) fn is_ours(object: &Raw<crd::ServiceImport>) -> bool {
 
 fn spec(import: &ServiceImport) -> ServiceImportSpec {
     let Traffic { sticky_s, internal, distribution } = import.traits.traffic;
-    let family = |ip: &IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned();
+    // A headless one has no addresses of its own: its families are those of its backends.
+    let families = match import.traits.headless {
+        true => import.traits.families.clone(),
+        false => import.vips.iter().map(|vip| Family::of(*vip)).collect(),
+    };
+    let family = |family: &Family| if *family == Family::V4 { "IPv4" } else { "IPv6" }.to_owned();
     let timeout = sticky_s.filter(|_| !import.traits.headless).and_then(|seconds| i32::try_from(seconds).ok());
     ServiceImportSpec {
         ports: import.ports.iter().map(port).collect(),
         ips: import.vips.iter().map(ToString::to_string).collect(),
         kind: if import.traits.headless { ImportType::Headless } else { ImportType::ClusterSetIP },
-        ip_families: import.vips.iter().map(family).collect(),
+        ip_families: families.iter().map(family).collect(),
         session_affinity: Some(if timeout.is_some() { "ClientIP" } else { "None" }.into()),
         session_affinity_config: timeout.map(|timeout| SessionAffinityConfig {
             client_ip: Some(ClientIpConfig { timeout_seconds: Some(timeout) }),

@@ -162,7 +162,10 @@ fn headless() -> [(&'static str, Value); 3] {
 
 fn r11(pair: &Pair) -> anyhow::Result<()> {
     pair.oslo.offer("r11", (&headless(), Value::Null))?;
-    pair.everywhere("Headless", |site| site.imports("r11", "type", &json!("Headless")))?;
+    pair.everywhere("Headless", |site| {
+        site.imports("r11", "ipFamilies", &json!(["IPv4", "IPv6"]))?;
+        site.imports("r11", "type", &json!("Headless"))
+    })?;
     pair.oslo.withdraw("r11")?;
     pair.everywhere("no import", |site| site.has_no_import("r11"))
 }

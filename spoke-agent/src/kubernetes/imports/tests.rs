@@ -53,7 +53,9 @@ fn an_import_says_what_the_fleet_agreed_on() {
     let fewer = super::status(&status, &mirror.status[..1], "2026-01-02T00:00:00Z").unwrap();
     assert_eq!(fewer["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
 
-    let headless = one(import(Traits { headless: true, ..Traits::default() }, &[]));
+    let families = vec![Family::V6, Family::V4];
+    let headless = one(import(Traits { headless: true, families, ..Traits::default() }, &[]));
     assert_eq!((&headless.spec["type"], &headless.spec["ips"]), (&json!("Headless"), &Value::Null));
+    assert_eq!(headless.spec["ipFamilies"], json!(["IPv6", "IPv4"]), "those of its backends");
     assert!(imports(&[import(Traits::default(), &[])], &BTreeSet::new(), &BTreeMap::new()).is_empty(), "no namespace");
 }
