@@ -15,5 +15,6 @@ mod own_policy;
 mod pods;
 mod privileged;
 mod rendered;
+mod upheaval;
 mod ways;
 mod windows;

@@ -52,10 +52,28 @@ fn a_policy_is_programmed_when_kernels_have_it_and_one_that_is_refused_changes_n
         is_cut(&oslo, "stranger", &server)?;
         gets(&oslo, "client", &server)?;
 
-        kubectl(&["delete", "mnp", "server-callers"])?;
+        // Its schema and its reader take this one, and a node has nothing to enforce it with.
+        oslo.admin().apply(BY_DOMAIN)?;
+        kubectl(&["wait", "--for=condition=Accepted=false", "mnp/by-domain", "--timeout=60s"])?;
+        let why = kubectl(&["get", "mnp", "by-domain", "--output=jsonpath={.status.conditions[*].message}"])?;
+        ensure!(why.contains("refused by node oslo") && why.contains("domain-names"), "{why}");
+        gets(&oslo, "client", &server)?;
+
+        kubectl(&["delete", "mnp", "server-callers", "by-domain"])?;
         gets(&oslo, "stranger", &server)?;
         let clusters = kubectl(&["get", "clusters.axle.dev"])?;
         ensure!(clusters.contains("oslo"), "{clusters}");
         Ok(())
     })
 }
+
+const BY_DOMAIN: &str = "
+apiVersion: axle.dev/v1alpha1
+kind: MeshNetworkPolicy
+metadata: {name: by-domain}
+spec:
+  tier: Admin
+  priority: 20
+  subject: {pods: {podSelector: {matchLabels: {app: nobody}}}}
+  egress: [{action: Accept, to: [{domainNames: [example.com]}]}]
+";

@@ -10,6 +10,16 @@ pub(crate) fn sleeper(name: &str) -> String {
     pod(name, "exec sleep 86400")
 }
 
+/// `pod`, on the node of this name.
+pub(crate) fn on(node: &str, pod: &str) -> String {
+    pod.replace("spec:\n", &format!("spec:\n  nodeSelector: {{kubernetes.io/hostname: {node}}}\n"))
+}
+
+/// `pod`, in the namespace of this name.
+pub(crate) fn within(namespace: &str, pod: &str) -> String {
+    pod.replace("metadata: {", &format!("metadata: {{namespace: {namespace}, "))
+}
+
 /// It runs `script`.
 pub(crate) fn pod(name: &str, script: &str) -> String {
     let app = name.split('-').next().unwrap_or(name);
@@ -28,4 +38,4 @@ spec:
 }
 
 /// What a server runs.
-const SERVES: &str = "echo page > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+pub(crate) const SERVES: &str = "echo page > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
