@@ -51,12 +51,13 @@ pub(super) enum Write {
 /// What leads from the slices that are `there` to the backends of an import, each once. New slices come before old ones go.
 pub(super) fn writes(import: &Raw<ServiceImport>, shares: &Shares, there: &[Arc<EndpointSlice>]) -> Vec<Write> {
     let mut left: Vec<&Arc<EndpointSlice>> = there.iter().collect();
+    let names: BTreeSet<&str> = there.iter().filter_map(|slice| slice.metadata.name.as_deref()).collect();
     let (mut writes, mut deletes) = (Vec::new(), Vec::new());
     for (share, backends) in shares {
         let form = form(import, share);
         let (its, others) = left.into_iter().partition(|slice| is_of(slice, &form));
         left = others;
-        fill(&form, backends, its, &mut writes, &mut deletes);
+        fill(&form, backends, its, &names, &mut writes, &mut deletes);
     }
     deletes.extend(left.into_iter().map(|slice| delete(slice)));
     writes.extend(deletes);
@@ -84,6 +85,7 @@ fn fill<'s>(
     form: &EndpointSlice,
     backends: &BTreeMap<IpAddr, BackendEndpoint>,
     its: Vec<&'s Arc<EndpointSlice>>,
+    taken: &BTreeSet<&str>,
     writes: &mut Vec<Write>,
     deletes: &mut Vec<Write>,
 ) {
@@ -108,7 +110,6 @@ fn fill<'s>(
             stay.insert(address, endpoint);
         }
     }
-    let taken: BTreeSet<String> = plan.iter().filter_map(|(slice, _)| slice.metadata.name.clone()).collect();
     for (slice, stay) in plan {
         if stay.is_empty() {
             deletes.push(delete(slice));
@@ -120,7 +121,7 @@ fn fill<'s>(
             writes.push(Write::Replace(Box::new(whole)));
         }
     }
-    let names = (0..).map(|number| name(form, number)).filter(|name| !taken.contains(name));
+    let names = (0..).map(|number| name(form, number)).filter(|name| !taken.contains(name.as_str()));
     let mut rest = rest.into_values().peekable();
     for name in names {
         if rest.peek().is_none() {
@@ -167,10 +168,12 @@ fn form(import: &Raw<ServiceImport>, share: &Share) -> EndpointSlice {
     }
 }
 
-/// Whether a slice is one of a share.
+/// Whether a slice is one of a share. Labels of others do not count: whoever gives them to all that is made would give them
+/// to the next one too.
 fn is_of(slice: &EndpointSlice, form: &EndpointSlice) -> bool {
     let no_ports = |slice: &EndpointSlice| slice.ports.as_ref().is_none_or(Vec::is_empty);
-    slice.metadata.labels == form.metadata.labels
+    let labels = |slice: &EndpointSlice, key: &str| slice.metadata.labels.as_ref()?.get(key).cloned();
+    form.metadata.labels.iter().flatten().all(|(key, value)| labels(slice, key).as_ref() == Some(value))
         && slice.address_type == form.address_type
         && (slice.ports == form.ports || no_ports(slice) && no_ports(form))
 }

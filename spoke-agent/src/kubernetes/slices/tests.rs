@@ -152,3 +152,21 @@ fn what_somebody_spoiled_is_made_right() {
     store.slices.insert(spoiled.metadata.name.clone().unwrap(), Arc::new(spoiled));
     assert_eq!(store.bring(&wanted), [0, 1, 0]);
 }
+
+#[test]
+fn labels_of_others_change_nothing_and_a_name_is_not_asked_for_twice() {
+    let mut store = Store::default();
+    let wanted: Shares = [(share("lima", 80), backends(0..3))].into();
+    store.bring(&wanted);
+    let mut labelled = EndpointSlice::clone(&store.there()[0]);
+    let name = labelled.metadata.name.clone().unwrap();
+    let labels = labelled.metadata.labels.as_mut().unwrap();
+    labels.insert("team".into(), "a".into());
+    store.slices.insert(name.clone(), Arc::new(labelled.clone()));
+    assert_eq!(store.bring(&wanted), [0, 0, 0]);
+    // What is not a share's any more goes only after another one took its place.
+    labelled.metadata.labels.as_mut().unwrap().insert(SOURCE.into(), "oslo".into());
+    store.slices.insert(name.clone(), Arc::new(labelled));
+    assert_eq!(store.bring(&wanted), [1, 0, 1]);
+    assert!(!store.slices.contains_key(&name));
+}
