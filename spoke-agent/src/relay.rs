@@ -124,7 +124,7 @@ impl Relay {
         let log = SharedLog::new(log);
         tasks.spawn("syncing the relay's log", log.clone().keep_synced());
         let (flows, flow_source) = flow_queue::queue();
-        let namespaces = Arc::new(Notify::new());
+        let look_again = Arc::new(Notify::new());
         let sessions = Sessions::default();
         let (list, listed) = watch::channel(false);
         let (succeed, succeeded) = watch::channel(None);
@@ -137,7 +137,7 @@ impl Relay {
             credentials: credentials.clone(),
             flows,
             heartbeat: Heartbeat { period: heartbeat },
-            namespaces: namespaces.clone(),
+            look_again: look_again.clone(),
             counters: Arc::<SessionCounters>::default(),
             sessions: sessions.clone(),
             listed,
@@ -185,7 +185,7 @@ impl Relay {
         tasks.spawn("renewal at the hub", keep_renewed(credentials.clone(), hub.clone(), Expect::Hub, failed));
         let tls = ClientTls::mutual(credentials.shared(), Expect::Hub)?;
         tasks.spawn("flows to the hub", keep_reporting(flow_source, hub.clone(), tls));
-        let follow = follow_inventory(log.clone(), inventory, namespaces, list, problems.clone());
+        let follow = follow_inventory(log.clone(), inventory, look_again, list, problems.clone());
         tasks.spawn("the cluster's inventory", follow);
         Ok(Self { address, hub, tokens, credentials, enrollment, link, sent, resyncs, nodes, succeeded })
     }
@@ -313,11 +313,12 @@ fn serve_nodes(
     Ok(address)
 }
 
-/// Takes namespaces and exports from the inventory, at each change of it, and when workloads name a new namespace.
+/// Takes namespaces and exports from the inventory, at each change of it, and of what nodes say that bears on it: workloads in
+/// a new namespace, and nodes, whose addresses tell backends on them.
 async fn follow_inventory(
     log: Arc<SharedLog>,
     mut inventory: InventoryWatch,
-    namespaces: Arc<Notify>,
+    look_again: Arc<Notify>,
     listed: watch::Sender<bool>,
     problems: Problems,
 ) {
@@ -333,7 +334,7 @@ async fn follow_inventory(
         listed.send_if_modified(|listed| now.listed && !std::mem::replace(listed, true));
         tokio::select! {
             changed = inventory.changed() => if changed.is_err() { return },
-            () = namespaces.notified() => {}
+            () = look_again.notified() => {}
         }
     }
 }

@@ -94,7 +94,7 @@ pub struct NodeSession {
     pub(super) cluster: Uid,
     pub(super) log: Arc<SharedLog>,
     pub(super) board: Arc<Board>,
-    pub(super) namespaces: Arc<Notify>,
+    pub(super) look_again: Arc<Notify>,
     pub(super) sessions: Sessions,
 }
 
@@ -114,11 +114,12 @@ impl Hooks for NodeSession {
             },
             Change::Delete { .. } => false,
         };
-        if taken.delta.as_ref().is_some_and(|delta| delta.changes.iter().any(names_unknown)) {
-            self.namespaces.notify_one();
+        let changes = || taken.delta.iter().flat_map(|delta| &delta.changes);
+        let has_node = changes().any(|change| change.key().kind == Kind::Node);
+        if has_node || changes().any(names_unknown) {
+            self.look_again.notify_one();
         }
-        let mut changes = taken.delta.iter().flat_map(|delta| &delta.changes);
-        if changes.any(|change| change.key().kind == Kind::Node) {
+        if has_node {
             self.sessions.hear_refused();
         }
         if !taken.claimed.is_empty() {
@@ -165,5 +166,39 @@ fn inside(cluster: &Cluster, addresses: &[IpAddr]) -> Result<(), (&'static str, 
             let message = format!("{address} is in no prefix of cluster {name}; wanted an address in {prefixes}");
             Err((code::ADDRESS_OUTSIDE, message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axle_core::model::{Labels, Node};
+    use axle_proto::convert;
+
+    use super::*;
+    use crate::merged_log::{MergedLog, Ownership};
+
+    const OWN: Uid = Uid([1; 16]);
+
+    /// Backends on a node that was not known when their slice came are its export's from now on.
+    #[tokio::test]
+    async fn for_a_nodes_addresses_the_inventory_is_looked_at_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, _) = MergedLog::open(directory.path(), Ownership::Relay { cluster: OWN }, Uid([9; 16])).unwrap();
+        let (name, look_again) = (Name::new("n1").unwrap(), Arc::new(Notify::new()));
+        let mut session = NodeSession {
+            node: name.clone(),
+            cluster: OWN,
+            log: SharedLog::new(log),
+            board: Arc::new(Board::new([])),
+            look_again: look_again.clone(),
+            sessions: Sessions::default(),
+        };
+        let node = Resource::Node(Node { name, labels: Labels::new(), addresses: vec![[10, 1, 0, 7].into()] });
+        let put = Change::Put(convert::object(node, Scope::Cluster(OWN), Uid([2; 16]), 1));
+        let delta = Some(Delta::next(&Position::default(), vec![put], None));
+        session.taken(&Taken { delta, ..Taken::default() });
+        assert!(tokio::time::timeout(Duration::ZERO, look_again.notified()).await.is_ok());
     }
 }

@@ -52,8 +52,8 @@ pub struct RelayHost {
     pub flows: FlowQueue,
     /// How often this side shows that it lives.
     pub heartbeat: Heartbeat,
-    /// Told when workloads name a namespace that the log does not have.
-    pub namespaces: Arc<Notify>,
+    /// Told when the inventory comes to something else by what a node said.
+    pub look_again: Arc<Notify>,
     /// How nodes were served.
     pub counters: Arc<SessionCounters>,
     /// The newest session of each node.
@@ -133,7 +133,7 @@ impl Host for RelayHost {
             cluster: self.cluster,
             log: self.log.clone(),
             board: self.board.clone(),
-            namespaces: self.namespaces.clone(),
+            look_again: self.look_again.clone(),
             sessions: self.sessions.clone(),
         };
         let end = self.sessions.begin(&node);
