@@ -116,7 +116,11 @@ impl App {
         // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that
         // the port is taken.
         if let Some(address) = settings.kubernetes.as_ref().and_then(|kubernetes| kubernetes.probe_listen) {
-            tasks.spawn("probes of other clusters", probe::serve(probe::listen(address)?));
+            match probe::listen(address) {
+                Ok(listener) => tasks.spawn("probes of other clusters", probe::serve(listener)),
+                // Nobody's enforcement is to wait for that.
+                Err(error) => problems.set("probes", vec![format!("{error:#}")]),
+            }
         }
         let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };
         let source = match begin {

@@ -1,10 +1,11 @@
 //! Whether packets pass between the pods of two clusters, and with which source address they arrive.
 //!
 //! Who asks says which address it has; who answers says with which it came, and asks back at that address and the same port.
-//! A line of JSON each way. What is told is what the asker sent itself, so nobody needs to prove who they are.
+//! A line of JSON each way. What is told is where the asker came from, and whether the address that it names answers at this
+//! one port, so nobody needs to prove who they are.
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -70,13 +71,19 @@ struct Answer {
     back: Option<Way>,
 }
 
-/// Listens there, on both families if it is the wildcard of IPv6.
+/// Listens there, on both families if it is the wildcard of IPv6; on a machine without that, at the other one's.
 ///
 /// # Errors
 /// If the port is taken.
 pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let fault = || format!("--probe-listen {address}: name a free address of this machine");
-    let listener = std::net::TcpListener::bind(address).with_context(fault)?;
+    let listener = std::net::TcpListener::bind(address).or_else(|error| match address.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if error.kind() != io::ErrorKind::AddrInUse => {
+            std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+        }
+        _ => Err(error),
+    });
+    let listener = listener.with_context(fault)?;
     listener.set_nonblocking(true).with_context(fault)?;
     TcpListener::from_std(listener).with_context(fault)
 }
@@ -107,6 +114,7 @@ pub async fn probe(to: IpAddr, port: u16) -> Found {
 
 async fn answer(mut stream: TcpStream, seen: IpAddr, port: u16) -> io::Result<()> {
     let Question { from, back } = line(&mut stream, PATIENCE).await?;
+    let from = from.to_canonical();
     let back = match back && may_be_asked(from, seen) {
         true => Some(match ask(from, port, false).await {
             Ok((own, Answer { seen, .. })) => Way::Passed { from: own, seen },
@@ -158,8 +166,6 @@ fn failed(error: &io::Error) -> Way {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -189,6 +195,18 @@ mod tests {
         let _ = server.await;
         assert_eq!(probe(HERE, port).await.there, Way::Failed { why: "refused".into() });
         assert!(listen("192.0.2.1:1".parse().unwrap()).unwrap_err().to_string().contains("--probe-listen 192.0.2.1:1"));
+    }
+
+    /// Written as one of IPv6 it is the same address.
+    #[tokio::test]
+    async fn no_other_way_of_writing_an_address_leads_to_this_machine() {
+        let listener = listen("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _served = tokio::spawn(serve(listener));
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        say(&mut stream, &Question { from: "::ffff:127.0.0.2".parse().unwrap(), back: true }).await.unwrap();
+        let answer: Answer = line(&mut stream, PATIENCE * 3).await.unwrap();
+        assert_eq!((answer.seen, answer.back), (HERE, None));
     }
 
     #[test]
