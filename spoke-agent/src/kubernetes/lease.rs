@@ -120,20 +120,24 @@ impl Lease {
     {
         let now = Instant::now();
         let wrong = |verb| move |error: kube::Error| Trouble::of::<Record>(verb, &error);
-        let written = match self.api.get_opt(&self.name).await.map_err(wrong("get"))? {
-            None => self.api.create(&PostParams::default(), &self.held(Record::default(), Some(last().await?))).await,
+        let (verb, written) = match self.api.get_opt(&self.name).await.map_err(wrong("get"))? {
+            None => {
+                let record = self.held(Record::default(), Some(last().await?));
+                ("create", self.api.create(&PostParams::default(), &record).await)
+            }
             Some(record) => {
                 let spec = record.spec.clone().unwrap_or_default();
                 if !seen.may_take(&spec, &self.me, now) {
                     return Ok(Err(spec.holder_identity.unwrap_or_default()));
                 }
-                self.api.replace(&self.name, &PostParams::default(), &self.held(record, Some(last().await?))).await
+                let record = self.held(record, Some(last().await?));
+                ("update", self.api.replace(&self.name, &PostParams::default(), &record).await)
             }
         };
         match written {
             Ok(record) => Ok(Ok(Turn { record })),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Err("somebody else".into())),
-            Err(error) => Err(wrong("update")(error)),
+            Err(error) => Err(wrong(verb)(error)),
         }
     }
 
