@@ -2,7 +2,7 @@
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use axle_tests::kubernetes::{ApiServer, program, template};
+use axle_tests::kubernetes::{ApiServer, program, rehearse, template};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "axle-system";
@@ -284,5 +284,19 @@ fn values_of_the_agents_that_contradict_are_refused_with_a_sentence() -> anyhow:
         let refused = render("axle-agent", values).err().with_context(|| format!("{values:?} was taken"))?.to_string();
         ensure!(refused.replace('\\', "").contains(sentence), "{values:?}: {refused}");
     }
+    Ok(())
+}
+
+#[test]
+fn agents_do_not_come_beside_what_ends_enforcement() -> anyhow::Result<()> {
+    let server = server("privileged", &[])?;
+    let values = ["--namespace", NAMESPACE, "--set", HUB[0], "--set", HUB[1]];
+    rehearse(server.admin(), "axle-agent", &values)?;
+    let rendered = render("axle-agent", &HUB)?;
+    let cleanup =
+        rendered.split("\n---\n").find(|text| text.contains("kind: DaemonSet\n") && text.contains("axle-cleanup"));
+    server.admin().apply(cleanup.context("a DaemonSet")?)?;
+    let refused = rehearse(server.admin(), "axle-agent", &values).err().context("it was taken")?.to_string();
+    ensure!(refused.contains("delete daemonset axle-cleanup"), "{refused}");
     Ok(())
 }

@@ -14,7 +14,7 @@ mod programs;
 
 pub use api_server::ApiServer;
 pub use cluster::Cluster;
-pub use helm::template;
+pub use helm::{rehearse, template};
 pub use image::Image;
 pub use kubectl::Kubectl;
 pub use networks::Networks;
