@@ -110,10 +110,9 @@ impl Remove {
     fn found(&self, kubectl: Kubectl, clusters: &[ClusterView]) -> Result<(Kubectl, Installation), Failure> {
         let namespace = self.namespace.as_str();
         let joined = place::joined_as(&kubectl, namespace)?;
-        let other =
-            clusters.iter().find(|cluster| Some(&cluster.uid) == joined.as_ref() && cluster.name != self.name.as_str());
-        if let Some(other) = other {
-            let message = format!("the agents of this context are those of {}, wanted {}", other.name, self.name);
+        let relay = kubectl.json(&["get", "deployment", place::RELAY, "--namespace", namespace])?;
+        if let Some(other) = other(self.name.as_str(), clusters, joined.as_deref(), &relay) {
+            let message = format!("the agents of this context are those of {other}, wanted {}", self.name);
             return Err(Failure::new(Exit::Conflict, "other_cluster", message)
                 .fix("name the context of the cluster that is to go"));
         }
@@ -128,6 +127,20 @@ impl Remove {
         let settings = Settings { namespace: self.namespace.clone(), image: self.image.clone().or(image) };
         Ok((kubectl, Installation { settings, hub: String::new(), cluster: self.name.clone(), token: None }))
     }
+}
+
+/// Whose the agents are, if they are not the cluster's: they `joined` as another one, of this hub or of one that it does not
+/// know. Of a cluster that the hub knows no more its relay's settings have the name.
+fn other(name: &str, clusters: &[ClusterView], joined: Option<&str>, relay: &Value) -> Option<String> {
+    let joined = joined?;
+    if let Some(there) = clusters.iter().find(|cluster| cluster.uid == joined) {
+        return (there.name != name).then(|| there.name.clone());
+    }
+    let settings = relay.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array);
+    let is_name = |setting: &&Value| text(setting, "/name") == "AXLE_CLUSTER";
+    let called = settings.into_iter().flatten().find(is_name).map_or("", |setting| text(setting, "/value"));
+    let is_known = clusters.iter().any(|cluster| cluster.name == name);
+    (is_known || !called.is_empty() && called != name).then(|| format!("{called:?} of another hub, or removed before"))
 }
 
 async fn exports(admin: &mut Admin, cluster: &str) -> Result<bool, Failure> {
@@ -247,6 +260,23 @@ mod tests {
         let progress = RevisionProgress { late: vec![answer("oslo"), answer("lima")], ..RevisionProgress::default() };
         let places: Vec<_> = late(&progress, "oslo").map(|fault| fault.place).collect();
         assert_eq!(places, ["lima/n1"]);
+    }
+
+    #[test]
+    fn only_its_own_agents_go_with_a_cluster() {
+        let cluster =
+            |name: &str, uid: &str| ClusterView { name: name.into(), uid: uid.into(), ..ClusterView::default() };
+        let relay = |name: &str| json!({"spec": {"template": {"spec": {"containers": [{"env": [{"name": "AXLE_CLUSTER", "value": name}]}]}}}});
+        let clusters = [cluster("oslo", "1"), cluster("lima", "2")];
+        let others = |joined, relay: &Value| other("oslo", &clusters, joined, relay);
+        assert_eq!(others(Some("1"), &relay("oslo")), None);
+        assert_eq!(others(None, &Value::Null), None, "none that joined");
+        assert_eq!(others(Some("2"), &relay("lima")).as_deref(), Some("lima"));
+        assert!(others(Some("3"), &relay("oslo")).is_some(), "of another hub, or of an oslo that was there before");
+        // The hub knows it no more: its agents alone are left.
+        assert_eq!(other("oslo", &clusters[1..], Some("1"), &relay("oslo")), None);
+        assert_eq!(other("oslo", &clusters[1..], Some("1"), &Value::Null), None, "half of them are gone already");
+        assert!(other("osol", &clusters[1..], Some("1"), &relay("oslo")).is_some(), "misspelt");
     }
 
     #[test]
