@@ -137,6 +137,8 @@ async fn ask(to: IpAddr, port: u16, back: bool) -> io::Result<(IpAddr, Answer)> 
 
 /// Where the source was rewritten the asker alone knows its address. Nothing else of a machine is to be reached by that.
 fn may_be_asked(from: IpAddr, seen: IpAddr) -> bool {
+    // An address of IPv4 leads to the same place in the clothes of IPv6.
+    let from = from.to_canonical();
     let ordinary = match from {
         IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()),
         IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast()),
@@ -220,6 +222,10 @@ mod tests {
             ("169.254.169.254", false),
             ("fe80::1", false),
             ("0.0.0.0", false),
+            ("::ffff:10.2.0.7", true),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:169.254.169.254", false),
+            ("::ffff:0.0.0.0", false),
             ("ff02::1", false),
         ] {
             assert_eq!(may_be_asked(from.parse().unwrap(), seen), may, "{from}");
