@@ -1,7 +1,7 @@
 //! The command line: what `axle` understands, and which command runs.
 use std::{cell::RefCell, path::PathBuf};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand, builder::NonEmptyStringValueParser};
 
 use crate::{
     command,
@@ -35,7 +35,7 @@ pub(crate) struct Cli {
     output: Format,
     /// Which context to use instead of the current one. For `cluster join`, `check` and `remove`, which are about a
     /// cluster, it is one of your kubeconfig's.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     context: Option<String>,
     /// Which hub's context to use instead of the current one, whatever --context is for.
     #[arg(long, global = true, env = "AXLE_CONTEXT", value_name = "NAME")]
@@ -134,6 +134,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_name_is_not_the_current_context() {
+        // kubectl would take its current one, such as where a variable of a script is not set.
+        for command in ["join", "check", "remove"] {
+            let line = Cli::try_parse_from(["axle", "cluster", command, "--context", ""]);
+            let line = line.unwrap_err().to_string();
+            assert!(line.contains("--context"), "{line}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ const IMAGE: &str = "axle.dev/axle-agent";
 #[derive(Debug, Clone, Args)]
 pub(super) struct Settings {
     /// The namespace of the agents.
-    #[arg(long, value_name = "NAME", default_value = "axle-system")]
+    #[arg(long, value_name = "NAME", default_value = "axle-system", value_parser = namespace)]
     pub(super) namespace: Name,
     /// The agents' image [default: axle.dev/axle-agent of this version].
     #[arg(long, value_name = "IMAGE", value_parser = image)]
@@ -72,14 +72,14 @@ impl Installation {
     fn namespace(&self) -> String {
         let labels = "app.kubernetes.io/part-of: axle, pod-security.kubernetes.io/enforce: privileged";
         format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}, labels: {{{labels}}}}}",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: \"{}\", labels: {{{labels}}}}}",
             self.settings.namespace
         )
     }
 
     fn secret(&self) -> Option<String> {
         let token = self.token.as_ref()?;
-        let place = format!("metadata: {{name: axle-join, namespace: {}}}", self.settings.namespace);
+        let place = format!("metadata: {{name: axle-join, namespace: \"{}\"}}", self.settings.namespace);
         Some(format!("apiVersion: v1\nkind: Secret\n{place}\nstringData: {{token: \"{token}\"}}"))
     }
 
@@ -87,9 +87,11 @@ impl Installation {
         let Settings { namespace, image } = &self.settings;
         let image = image.clone().unwrap_or_else(|| format!("{IMAGE}:{}", env!("CARGO_PKG_VERSION")));
         let documents = AGENTS.split("---\n").filter(|document| document.contains("\nkind:") && wanted(document));
+        // Quoted, since `null` and `123` are names too.
+        let (namespace, image) = (format!("\"{namespace}\""), format!("\"{image}\""));
         let filled = |document: &str| {
             document
-                .replace("namespace-invalid", namespace.as_str())
+                .replace("namespace-invalid", &namespace)
                 .replace("hub.invalid:1", &self.hub)
                 .replace("cluster-invalid", self.cluster.as_str())
                 .replace("image.invalid/axle-agent:invalid", &image)
@@ -119,6 +121,17 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     host_and_port
         .map(|_| text.to_owned())
         .ok_or_else(|| format!("{text:?} is not HOST:PORT, such as hub.example.org:7443"))
+}
+
+/// Reads a namespace's name, which is shorter than other names and has no dots.
+///
+/// # Errors
+/// Says what is wanted.
+pub(super) fn namespace(text: &str) -> Result<Name, String> {
+    if text.len() > 63 || text.contains('.') {
+        return Err(format!("{text:?} is not a namespace's name; wanted at most 63 characters and no dots"));
+    }
+    Name::new(text).map_err(|error| error.to_string())
 }
 
 /// Reads an image's name.
@@ -162,8 +175,9 @@ mod tests {
         for wanted in [
             "value: \"[fd00::1]:7443\"",
             "value: \"oslo\"",
-            "image: registry:5000/agent:2",
-            "namespace: mesh",
+            "image: \"registry:5000/agent:2\"",
+            "namespace: \"mesh\"",
+            "metadata: {name: \"mesh\",",
             "token: \"axle1.secret\"",
             "pod-security.kubernetes.io/enforce: privileged",
             "kind: CustomResourceDefinition",
@@ -194,6 +208,12 @@ mod tests {
         for bad in ["hub", "hub:0", "hub:70000", ":1", "[x]:1", "fd00::1", "a b:1", "a\"}:1", "hub:"] {
             assert!(address(bad).is_err(), "{bad}");
         }
+        for bad in ["a.b", "", "A", &"a".repeat(64)] {
+            assert!(namespace(bad).is_err(), "{bad}");
+        }
+        let mut odd = installation(Some("axle1.secret"));
+        odd.settings.namespace = namespace("null").unwrap();
+        assert!(!odd.documents().contains(": null"), "what means nothing leads to the namespace of the context");
         assert!(image("a b").is_err() && image("reg:5000/a@sha256:00").is_ok());
     }
 }

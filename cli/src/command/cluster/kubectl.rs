@@ -158,7 +158,14 @@ fn failure(context: &str, verb: &str, complaint: &str) -> Failure {
         let fix = "somebody else manages these fields: go on with what installed them, such as helm with what \
                    `axle cluster join --values` prints";
         (Exit::Conflict, "kube_conflict", fix.into())
-    } else if has(&["nable to connect", "connection refused", "i/o timeout", "no such host", "context deadline"]) {
+    } else if has(&[
+        "nable to connect",
+        "was refused",
+        "connection refused",
+        "i/o timeout",
+        "no such host",
+        "context deadline",
+    ]) {
         let fix = format!("see that the cluster can be reached from here: kubectl --context {context} version");
         (Exit::Unavailable, "kube_unavailable", fix)
     } else {
@@ -192,7 +199,7 @@ mod tests {
             ),
             ("error: You must be logged in to the server (Unauthorized)", Exit::Auth, "kube_unauthenticated"),
             (
-                "E1126 01:00:00.0 1 memcache.go:265] noise\nThe connection to the server h:1 was refused; Unable to connect",
+                "E1126 01:00:00.0 1 memcache.go:265] noise\nThe connection to the server h:1 was refused - did you specify the right host or port?",
                 Exit::Unavailable,
                 "kube_unavailable",
             ),

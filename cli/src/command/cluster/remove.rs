@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     super::{begin_write, every_page, request_id, show_write},
-    installation::{Installation, Settings, image},
+    installation::{Installation, Settings, image, namespace},
     kubectl::{Kubectl, items, text},
     place,
 };
@@ -60,7 +60,7 @@ pub(crate) struct Remove {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
     /// The namespace of its agents.
-    #[arg(long, value_name = "NAME", default_value = "axle-system")]
+    #[arg(long, value_name = "NAME", default_value = "axle-system", value_parser = namespace)]
     namespace: Name,
     /// The image that ends enforcement on its nodes [default: that of its agents].
     #[arg(long, value_name = "IMAGE", value_parser = image)]
@@ -130,17 +130,17 @@ impl Remove {
 }
 
 /// Whose the agents are, if they are not the cluster's: they `joined` as another one, of this hub or of one that it does not
-/// know. Of a cluster that the hub knows no more its relay's settings have the name.
+/// know. Of a cluster that the hub knows no more, or that has not joined yet, its relay's settings have the name.
 fn other(name: &str, clusters: &[ClusterView], joined: Option<&str>, relay: &Value) -> Option<String> {
-    let joined = joined?;
-    if let Some(there) = clusters.iter().find(|cluster| cluster.uid == joined) {
+    if let Some(there) = clusters.iter().find(|cluster| Some(cluster.uid.as_str()) == joined) {
         return (there.name != name).then(|| there.name.clone());
     }
     let settings = relay.pointer("/spec/template/spec/containers/0/env").and_then(Value::as_array);
     let is_name = |setting: &&Value| text(setting, "/name") == "AXLE_CLUSTER";
     let called = settings.into_iter().flatten().find(is_name).map_or("", |setting| text(setting, "/value"));
-    let is_known = clusters.iter().any(|cluster| cluster.name == name);
-    (is_known || !called.is_empty() && called != name).then(|| format!("{called:?} of another hub, or removed before"))
+    let is_known = joined.is_some() && clusters.iter().any(|cluster| cluster.name == name);
+    (is_known || !called.is_empty() && called != name)
+        .then(|| format!("{called:?}, of another hub, removed before or not joined yet"))
 }
 
 async fn exports(admin: &mut Admin, cluster: &str) -> Result<bool, Failure> {
@@ -271,6 +271,8 @@ mod tests {
         let others = |joined, relay: &Value| other("oslo", &clusters, joined, relay);
         assert_eq!(others(Some("1"), &relay("oslo")), None);
         assert_eq!(others(None, &Value::Null), None, "none that joined");
+        assert_eq!(others(None, &relay("oslo")), None, "not yet");
+        assert!(others(None, &relay("lima")).is_some(), "another that has not joined yet");
         assert_eq!(others(Some("2"), &relay("lima")).as_deref(), Some("lima"));
         assert!(others(Some("3"), &relay("oslo")).is_some(), "of another hub, or of an oslo that was there before");
         // The hub knows it no more: its agents alone are left.
