@@ -5,12 +5,13 @@ use axle_core::duration;
 use axle_proto::v1::{ClusterView, CreateTokenRequest, GetStatusRequest};
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     super::begin_write,
     check::{self, Report},
     installation::{Installation, Settings, chosen},
-    kubectl::{Change, Kubectl},
+    kubectl::{Change, Kubectl, items, text},
     membership::{Membership, has_joined},
     place,
     progress::{Progress, complaint},
@@ -160,7 +161,8 @@ impl Join {
     fn may_apply(&self, kubectl: &Kubectl) -> Result<(), Failure> {
         let lacking = kubectl.lacks(self.settings.namespace.as_str(), &RIGHTS)?;
         if lacking.is_empty() {
-            return Ok(());
+            let left = ["get", "daemonsets", "--all-namespaces", "--field-selector=metadata.name=axle-cleanup"];
+            return nothing_ends_it(&kubectl.json(&left)?);
         }
         let message = format!("you may not do there what it takes: {}", lacking.join(", "));
         let fix = "ask who administers the cluster for these rights, or to apply what --manifests prints";
@@ -216,6 +218,18 @@ impl Join {
     }
 }
 
+/// What an earlier removal `left` for nodes that were away takes links, pins and the CNI chain from whoever comes beside it, in
+/// whatever namespace.
+fn nothing_ends_it(left: &Value) -> Result<(), Failure> {
+    let Some(namespace) = items(left).first().map(|daemon| text(daemon, "/metadata/namespace")) else { return Ok(()) };
+    let message = format!(
+        "the DaemonSet axle-cleanup of an earlier removal is still there in namespace {namespace}, for nodes that were away, and \
+         would end enforcement of new agents"
+    );
+    let fix = format!("kubectl --namespace {namespace} delete daemonset axle-cleanup, then again");
+    Err(Failure::new(Exit::Conflict, "kube_conflict", message).fix(fix))
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -238,5 +252,22 @@ impl Joined {
         text += &self.nodes.map_or_else(String::new, |nodes| format!("; {} enforce", format::count(nodes, "node")));
         let check = self.check.as_ref().map_or_else(String::new, |report| report.describe(session.output));
         format!("{text}\n{check}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn agents_do_not_come_beside_what_ends_enforcement() {
+        let left = |daemons: Value| nothing_ends_it(&json!({"kind": "List", "items": daemons}));
+        assert!(left(json!([])).is_ok() && nothing_ends_it(&Value::Null).is_ok());
+        let refused = left(json!([{"metadata": {"name": "axle-cleanup", "namespace": "axle-old"}}])).unwrap_err();
+        assert_eq!(refused.exit, Exit::Conflict);
+        let fix = &refused.fix;
+        assert!(fix.contains("kubectl --namespace axle-old delete daemonset axle-cleanup"), "{fix}");
     }
 }
