@@ -255,7 +255,7 @@ impl<H: Hooks> Replica for FeedIntake<H> {
         let Intake { taken: Snapshot { at, mut objects, origin }, refused: unreadable, unread: envelopes } = snapshot;
         self.stays_member(|log, own| {
             let is_it = |object: &Object| object.key.kind == Kind::Cluster && object.uid == own;
-            log.contents().iter().any(is_it) && !objects.iter().any(is_it)
+            log.contents().list(Kind::Cluster).any(is_it) && !objects.iter().any(is_it)
         })?;
         let mut refused = Vec::new();
         self.is_newer(origin)?;
