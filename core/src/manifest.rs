@@ -26,6 +26,7 @@ mod violation;
 pub use cilium::import_cilium;
 pub use cluster::ClusterDocument;
 pub use inventory::{Incarnation, NAMESPACE_NAME_LABEL, Workload};
+pub use labels::{is_key as is_label_key, is_value as is_label_value};
 pub use print::print_policy;
 pub use reader::suggest;
 pub use services::{Export, Service};

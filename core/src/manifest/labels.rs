@@ -101,18 +101,26 @@ fn requirement(at: &At<'_>, is_key: fn(&str) -> bool, faults: &mut Faults) -> Op
 /// The value of a label.
 pub(super) fn label_value(at: &At<'_>, faults: &mut Faults) -> Option<String> {
     let text = at.text(faults)?;
-    if !text.is_empty() && !is_word(text) {
+    if !is_value(text) {
         at.invalid(WANT_VALUE, "", faults);
         return None;
     }
     Some(text.to_owned())
 }
 
-pub(super) fn is_key(key: &str) -> bool {
+/// Whether Kubernetes takes it for a label's key; an annotation's key is the same.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
     match key.split_once('/') {
         None => is_word(key),
         Some((prefix, name)) => Name::new(prefix).is_ok() && is_word(name),
     }
+}
+
+/// Whether Kubernetes takes it for a label's value.
+#[must_use]
+pub fn is_value(text: &str) -> bool {
+    text.is_empty() || is_word(text)
 }
 
 /// 1 to 63 characters, with a letter or digit at both ends.

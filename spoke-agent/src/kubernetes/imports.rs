@@ -1,8 +1,11 @@
 //! ServiceImports: what the exports of all clusters merge into, for the people and programs of this one. Source: KEP-1645.
 use std::collections::{BTreeMap, BTreeSet};
 
-use axle_core::model::{
-    Distribution, Family, Internal, Labels, Object, Protocol, Resource, ServiceImport, ServicePort, Traffic, Uid,
+use axle_core::{
+    manifest::{is_label_key, is_label_value},
+    model::{
+        Distribution, Family, Internal, Labels, Object, Protocol, Resource, ServiceImport, ServicePort, Traffic, Uid,
+    },
 };
 use serde_json::Value;
 
@@ -35,12 +38,15 @@ pub fn imports(
         if !namespaces.contains(&namespace) {
             return None;
         }
-        let mut labels = import.traits.labels.clone();
+        // An export may wish for what no API server takes for a label: the import is made without.
+        let (mut labels, mut annotations) = (import.traits.labels.clone(), import.traits.annotations.clone());
+        labels.retain(|key, value| is_label_key(key) && is_label_value(value));
+        annotations.retain(|key, _| is_label_key(key));
         labels.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
         let names = import.clusters.iter().filter_map(|uid| clusters.get(uid));
         let mirror = Mirror {
             labels,
-            annotations: import.traits.annotations.clone(),
+            annotations,
             spec: serde_json::to_value(spec(import)).ok()?,
             status: names.map(|name| Exporter { cluster: name.clone() }).collect(),
         };

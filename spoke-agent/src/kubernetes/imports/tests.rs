@@ -59,3 +59,18 @@ fn an_import_says_what_the_fleet_agreed_on() {
     assert_eq!(headless.spec["ipFamilies"], json!(["IPv6", "IPv4"]), "those of its backends");
     assert!(imports(&[import(Traits::default(), &[])], &BTreeSet::new(), &BTreeMap::new()).is_empty(), "no namespace");
 }
+
+#[test]
+fn what_is_no_label_does_not_keep_an_import_away() {
+    let of = |pairs: &[(&str, &str)]| -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let traits = Traits {
+        labels: of(&[("", ""), ("bad key!", "v"), ("a", "not one!"), ("axle.dev/b", "")]),
+        annotations: of(&[("", ""), ("bad key!", "v"), ("a", "any text!")]),
+        ..Traits::default()
+    };
+    let mirror = one(import(traits, &["10.0.0.7"]));
+    assert_eq!(mirror.labels, of(&[MANAGED_BY, ("axle.dev/b", "")]));
+    assert_eq!(mirror.annotations, of(&[("a", "any text!")]));
+}
