@@ -80,7 +80,7 @@ pub(super) async fn source(
             let (enrollment, reign, leading) = lead(&api, &here, joins, state, heartbeat, problems).await?;
             let review = Arc::new(Reviewer::new(api.client(), &here.namespace, &settings.node_account));
             let feeds = Feeds::follow(&api.client(), settings.network_policies);
-            let inventory = feeds.inventory(cluster_inventory(&api));
+            let inventory = feeds.inventory(cluster_inventory(&api, &here.namespace));
             let leading = Some((reign, leading, feeds));
             Ok(Source { enrollment, inventory, review: Some(review), leading, joiner: None, attachments: None })
         }

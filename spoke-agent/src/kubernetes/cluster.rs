@@ -24,33 +24,41 @@ use crate::inventory::{Inventory, InventoryWatch};
 /// How long changes gather: a rollout is a few changes, not one for each of its pods.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// The inventory of the whole cluster, for as long as anybody listens. Needs a tokio runtime.
+/// The inventory of the whole cluster, for as long as anybody listens; the installation is in `namespace`. Needs a tokio
+/// runtime.
 #[must_use]
-pub fn cluster_inventory(api: &ApiServer) -> InventoryWatch {
+pub fn cluster_inventory(api: &ApiServer, namespace: &str) -> InventoryWatch {
     let all = ListParams::default;
     let namespaces = follow(Api::<PartialObjectMeta<Namespace>>::all(api.client()), all(), |_| {});
+    let services = follow(Api::<Service>::all(api.client()), all(), service::trim);
     // The way to the relay may not hang on what only the relay says: without a Service here its address is not translated.
-    let not_own = all().fields(&format!("metadata.name!={RELAY}"));
-    let services = follow(Api::<Service>::all(api.client()), not_own, service::trim);
+    let own = namespace.to_owned();
+    let service = move |service: &Service| {
+        let is_own = service.name_any() == RELAY && service.namespace().as_ref() == Some(&own);
+        if is_own { Ok(Vec::new()) } else { service::service(service) }
+    };
     // What the relay writes of other clusters' backends must not come back as this one's.
     let foreign = all().labels(&slices::selector(false));
     let slices = follow(Api::<EndpointSlice>::all(api.client()), foreign, service::trim_slice);
     together(vec![
         documents(namespaces, |namespace| Ok(vec![Document::Namespace(namespace_of(namespace)?)])),
-        documents(services, service::service),
+        documents(services, service),
         documents(slices, service::slice),
     ])
 }
 
 /// One kind of object as documents.
-fn documents<K>(mut watched: Watched<K>, document: fn(&K) -> Result<Vec<Document>, String>) -> InventoryWatch
+fn documents<K>(
+    mut watched: Watched<K>,
+    document: impl Fn(&K) -> Result<Vec<Document>, String> + Send + Sync + 'static,
+) -> InventoryWatch
 where
     K: Resource<DynamicType = ()> + Send + Sync + 'static,
 {
     let (sender, receiver) = watch::channel(Arc::new(Inventory::default()));
     tokio::spawn(async move {
         loop {
-            let next = read(&watched.borrow_and_update(), document);
+            let next = read(&watched.borrow_and_update(), &document);
             publish(&sender, next);
             tokio::select! {
                 changed = watched.changed() => if changed.is_err() { return },
@@ -62,7 +70,7 @@ where
 }
 
 /// What cannot be said of one object leaves out that one.
-fn read<K>(held: &Held<K>, documents: fn(&K) -> Result<Vec<Document>, String>) -> Inventory {
+fn read<K>(held: &Held<K>, documents: impl Fn(&K) -> Result<Vec<Document>, String>) -> Inventory {
     let mut inventory = Inventory { complete: held.complete, listed: held.complete, ..Inventory::default() };
     for object in held.objects.values() {
         match documents(object) {

@@ -23,11 +23,13 @@ fn the_relay_knows_services_and_namespaces() {
     runtime(async {
         let mut cluster = Cluster::start();
         let api = cluster.api("axle-relay").await;
-        let mut inventory = cluster_inventory(&api);
+        let mut inventory = cluster_inventory(&api, NAMESPACE);
         let text = |now: &axle_agent::inventory::Inventory| format!("{:?}", now.documents);
+        cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: axle-relay, namespace: shop}, spec: {clusterIP: 10.96.0.76, ports: [{port: 80}]}}");
         cluster.apply("{apiVersion: v1, kind: Service, metadata: {name: other, namespace: shop}, spec: {clusterIP: 10.96.0.79, ports: [{port: 80}]}}");
         waits(&mut inventory, "all is listed", |now| now.complete && text(now).contains("10.96.0.79")).await;
         assert!(!text(&inventory.borrow()).contains("10.96.0.77"), "the relay's own Service");
+        assert!(text(&inventory.borrow()).contains("10.96.0.76"), "one of its name elsewhere");
         cluster.apply(
             "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.78, ports: \
              [{port: 80}]}}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: shop, \
