@@ -14,6 +14,7 @@ use crate::{
     credentials::RoleCredentials,
     inventory::{self, InventoryWatch},
     kubernetes::{Feeds, Joiner, Leading, Released, attachment::Attachments, keep_telling},
+    listener,
     lock::DirectoryLock,
     merged_log::Reign,
     node::{Node, NodeSetup},
@@ -116,10 +117,10 @@ impl App {
         // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that
         // the port is taken.
         if let Some(address) = settings.kubernetes.as_ref().and_then(|kubernetes| kubernetes.probe_listen) {
-            match probe::listen(address) {
+            match listener::listen(address) {
                 Ok(listener) => tasks.spawn("probes of other clusters", probe::serve(listener)),
                 // Nobody's enforcement is to wait for that.
-                Err(error) => problems.set("probes", vec![format!("{error:#}")]),
+                Err(error) => problems.set("probes", vec![format!("--probe-listen: {error}")]),
             }
         }
         let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };

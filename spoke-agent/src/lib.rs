@@ -14,6 +14,7 @@ pub mod flow_queue;
 pub mod inventory;
 pub mod journal;
 pub mod kubernetes;
+pub mod listener;
 pub mod lock;
 pub mod merged_log;
 pub mod node;

@@ -3,14 +3,8 @@
 //! Who asks says which address it has; who answers says with which it came, and asks back at that address and the same port.
 //! A line of JSON each way. What is told is where the asker came from, and whether the address that it names answers at this
 //! one port, so nobody needs to prove who they are.
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -69,23 +63,6 @@ struct Question {
 struct Answer {
     seen: IpAddr,
     back: Option<Way>,
-}
-
-/// Listens there, on both families if it is the wildcard of IPv6; on a machine without that, at the other one's.
-///
-/// # Errors
-/// If the port is taken.
-pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let fault = || format!("--probe-listen {address}: name a free address of this machine");
-    let listener = std::net::TcpListener::bind(address).or_else(|error| match address.ip() {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if error.kind() != io::ErrorKind::AddrInUse => {
-            std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
-        }
-        _ => Err(error),
-    });
-    let listener = listener.with_context(fault)?;
-    listener.set_nonblocking(true).with_context(fault)?;
-    TcpListener::from_std(listener).with_context(fault)
 }
 
 /// Answers for ever.
@@ -168,7 +145,10 @@ fn failed(error: &io::Error) -> Way {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::listener::listen;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -196,7 +176,6 @@ mod tests {
         server.abort();
         let _ = server.await;
         assert_eq!(probe(HERE, port).await.there, Way::Failed { why: "refused".into() });
-        assert!(listen("192.0.2.1:1".parse().unwrap()).unwrap_err().to_string().contains("--probe-listen 192.0.2.1:1"));
     }
 
     /// Written as one of IPv6 it is the same address.

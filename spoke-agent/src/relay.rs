@@ -25,7 +25,7 @@ use axle_core::{
 };
 use axle_proto::v1::{NodeStatus, enrollment_server::EnrollmentServer};
 use axle_transport::{
-    acceptor::{Acceptor, Guard, Limits, bind},
+    acceptor::{Acceptor, Guard, Limits},
     pki::Peer,
     sync::{LinkSettings, LinkState, SessionCounters, SyncServer},
     tls::{ClientTls, Expect, ServerTls},
@@ -39,6 +39,7 @@ use crate::{
     credentials::RoleCredentials,
     flow_queue,
     inventory::{ClusterObjects, InventoryWatch},
+    listener,
     merged_log::{Feed, MergedLog, Ownership, Reign},
     problems::Problems,
     renew::keep_renewed,
@@ -304,7 +305,7 @@ fn serve_nodes(
     renewal_grace: Duration,
     tasks: &mut Tasks,
 ) -> anyhow::Result<SocketAddr> {
-    let listener = bind(listen)?;
+    let listener = listener::listen(listen)?;
     let address = listener.local_addr()?;
     let tls = ServerTls::with_grace(host.credentials.shared(), renewal_grace)?;
     let acceptor = Acceptor::new(tls, nodes.guard.clone(), Limits::default());

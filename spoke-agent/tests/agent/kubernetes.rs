@@ -55,7 +55,7 @@ impl Cluster {
         let server = Server::start().unwrap();
         server.namespace(NAMESPACE).unwrap();
         server.namespace("shop").unwrap();
-        let cluster = Self { server, relays: "0.0.0.0:7444" };
+        let cluster = Self { server, relays: "[::]:7444" };
         cluster.permit();
         cluster.apply(SERVICE);
         cluster.node();

@@ -168,6 +168,15 @@ mod tests {
         Installation { settings, hub: "[fd00::1]:7443".into(), cluster, token: token.map(ToOwned::to_owned) }
     }
 
+    /// The Service's address is of the cluster's first family.
+    #[test]
+    fn relays_listen_in_both_families() {
+        for (name, port) in [("AXLE_RELAY_LISTEN", 7444), ("AXLE_PROBE_LISTEN", 7446)] {
+            let setting = format!("{{name: {name}, value: \"[::]:{port}\"}}");
+            assert!(installation(None).documents().contains(&setting), "{setting}");
+        }
+    }
+
     #[test]
     fn everything_that_differs_is_filled_in() {
         let documents = installation(Some("axle1.secret")).documents();
