@@ -49,7 +49,7 @@ pub fn local_inventory(api: &ApiServer, node: &Name, mut places: watch::Receiver
 }
 
 /// Complete once both were listed whole and the node is there. A pod that was deleted runs for a moment longer: until then it
-/// stays as it was `known`, and protected.
+/// stays as it was `known`, and protected, and gets nothing new.
 fn inventory(
     pods: &Held<Pod>,
     nodes: &Held<Node>,
@@ -65,6 +65,7 @@ fn inventory(
         }
     }
     known.retain(|runs_as, _| places.contains_key(runs_as));
+    known.values_mut().for_each(|workload| workload.ready = false);
     known.extend(now);
     inventory.documents.extend(known.values().cloned().map(Document::Workload));
     inventory.machine = nodes.objects.values().next().map(|node| machine::machine(node));
@@ -105,7 +106,8 @@ mod tests {
     fn pods(complete: bool) -> Held<Pod> {
         let pod = json!({
             "metadata": {"namespace": "shop", "name": "a", "uid": "0b2f6c3e-1d7a-4c64-9d3e-5a1f0e9b7c21"},
-            "spec": {"containers": []}, "status": {"phase": "Running", "podIPs": [{"ip": "10.1.0.7"}]}
+            "spec": {"containers": []}, "status": {"phase": "Running", "podIPs": [{"ip": "10.1.0.7"}],
+                "conditions": [{"type": "Ready", "status": "True"}]}
         });
         held(json!([pod]), complete)
     }
@@ -142,9 +144,11 @@ mod tests {
         let place = Place { interface: "veth1".into(), addresses: vec![] };
         let runs: Places = [("0b2f6c3e-1d7a-4c64-9d3e-5a1f0e9b7c21".to_owned(), place)].into();
         let mut known = BTreeMap::new();
-        let before = inventory(&pods(true), &node, &runs, &mut known);
+        let mut wanted = inventory(&pods(true), &node, &runs, &mut known);
+        let Document::Workload(workload) = &mut wanted.documents[0] else { panic!("{wanted:?}") };
+        assert!(std::mem::take(&mut workload.ready));
         let gone = held(json!([]), true);
-        assert_eq!(inventory(&gone, &node, &runs, &mut known), before);
+        assert_eq!(inventory(&gone, &node, &runs, &mut known), wanted, "protected, and no backend any more");
         let after = inventory(&gone, &node, &Places::new(), &mut known);
         assert!(after.complete && after.documents.is_empty());
     }
