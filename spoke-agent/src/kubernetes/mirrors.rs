@@ -45,6 +45,8 @@ pub enum Step<'m> {
     Write(&'m Called),
     /// Nobody should have it: this incarnation goes.
     Delete(&'m Called, Option<&'m str>),
+    /// Somebody else's has its name: two that write one object would never end.
+    Leave(&'m Called),
 }
 
 /// Specifications of mirrors as they were made, so that they are made again only when their policy changes.
@@ -112,7 +114,7 @@ pub fn clusters(objects: &[(Object, u32)], own: Uid) -> Mirrors<ClusterStatus> {
     objects.iter().filter_map(one).collect()
 }
 
-/// What leads from what is `there` to what is `wanted`, where strays go that are `ours`.
+/// What leads from what is `there` to what is `wanted`, where only what is `ours` is touched.
 pub fn steps<'m, S, K>(
     wanted: &'m Mirrors<S>,
     there: &'m BTreeMap<Called, Arc<Raw<K>>>,
@@ -129,8 +131,10 @@ pub fn steps<'m, S, K>(
     };
     let strays = there.iter().filter(|(called, object)| !wanted.contains_key(*called) && ours(object));
     let deletes = strays.map(|(called, object)| Step::Delete(called, object.metadata.uid.as_deref()));
-    let wrong = wanted.iter().filter(|(called, mirror)| !is_right(called, mirror));
-    let writes = wrong.map(|(called, _)| Step::Write(called));
+    let writes = wanted.iter().filter_map(|(called, mirror)| match there.get(called) {
+        Some(object) if !ours(object) => Some(Step::Leave(called)),
+        _ => (!is_right(called, mirror)).then_some(Step::Write(called)),
+    });
     deletes.chain(writes).collect()
 }
 

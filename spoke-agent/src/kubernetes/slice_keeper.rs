@@ -19,9 +19,9 @@ use super::{
     crd::ServiceImport,
     imports,
     raw::Raw,
-    slices::{deletes, import_of, selector, writes},
+    slices::{Write, deletes, import_of, selector, writes},
     watch::{Called, Watched, follow},
-    writer::Writer,
+    writer::{Writer, Written},
 };
 use crate::{
     merged_log::MergedLog,
@@ -35,6 +35,8 @@ pub(super) struct SliceKeeper {
     /// Imports with their slices as they were when nothing was left to do about their backends.
     settled: BTreeMap<Called, Seen>,
     dirty: BTreeSet<Called>,
+    /// Names that an import's slices would have and that something has which is not ours.
+    taken: BTreeMap<Called, BTreeSet<String>>,
 }
 
 type Imports = BTreeMap<Called, Arc<Raw<ServiceImport>>>;
@@ -49,7 +51,7 @@ impl SliceKeeper {
         let backends = Backends::new(cluster);
         log.follow(Box::new(backends.clone()));
         let there = follow(Api::all(client), ListParams::default().labels(&selector(true)), |_| {});
-        Self { backends, there, settled: BTreeMap::new(), dirty: BTreeSet::new() }
+        Self { backends, there, settled: BTreeMap::new(), dirty: BTreeSet::new(), taken: BTreeMap::new() }
     }
 
     /// Resolves when somebody changed a slice of ours. (Whoever waits hears of the log by itself.)
@@ -63,6 +65,7 @@ impl SliceKeeper {
         let Some((mut ours, there)) = self.known(imports, writer) else { return };
         ours.retain(|_, import| imports::is_ours(import));
         self.settled.retain(|called, _| ours.contains_key(called) || there.contains_key(called));
+        self.taken.retain(|called, _| ours.contains_key(called));
         let names: BTreeSet<&Called> = ours.keys().chain(there.keys()).collect();
         for called in names {
             let slices = there.get(called).map_or(&[][..], Vec::as_slice);
@@ -72,15 +75,19 @@ impl SliceKeeper {
             if !self.dirty.contains(called) && self.settled.get(called) == Some(&seen) {
                 continue;
             }
-            let steps = match import {
-                Some(import) => writes(import, &self.backends.of(called), slices),
-                None => deletes(slices),
+            let taken = self.taken.entry(called.clone()).or_default();
+            let written = loop {
+                let steps = match import {
+                    Some(import) => writes(import, &self.backends.of(called), slices, taken),
+                    None => deletes(slices),
+                };
+                match all_of(steps, writer).await {
+                    // Under the next name, then.
+                    Written::Taken(name) if taken.insert(name.clone()) => {}
+                    written => break written,
+                }
             };
-            let mut done = true;
-            for step in steps {
-                done &= writer.slice(step).await;
-            }
-            if done {
+            if written == Written::Done {
                 self.dirty.remove(called);
                 self.settled.insert(called.clone(), seen);
             }
@@ -100,6 +107,19 @@ impl SliceKeeper {
         }
         (held.complete && imports.complete).then(|| (imports.objects.clone(), there))
     }
+}
+
+/// Carries the steps out up to the first whose name is taken: before another name is found nothing goes.
+async fn all_of(steps: Vec<Write>, writer: &mut Writer) -> Written {
+    let mut all = Written::Done;
+    for step in steps {
+        match writer.slice(step).await {
+            Written::Done => {}
+            Written::Failed => all = Written::Failed,
+            taken @ Written::Taken(_) => return taken,
+        }
+    }
+    all
 }
 
 /// The backends of the log's imports. Cheap to clone.

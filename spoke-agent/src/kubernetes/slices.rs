@@ -48,10 +48,17 @@ pub(super) enum Write {
     Delete(Called, Option<String>),
 }
 
-/// What leads from the slices that are `there` to the backends of an import, each once. New slices come before old ones go.
-pub(super) fn writes(import: &Raw<ServiceImport>, shares: &Shares, there: &[Arc<EndpointSlice>]) -> Vec<Write> {
+/// What leads from the slices that are `there` to the backends of an import, each once. New slices come before old ones go,
+/// and have no name that is `taken` by what is not ours.
+pub(super) fn writes(
+    import: &Raw<ServiceImport>,
+    shares: &Shares,
+    there: &[Arc<EndpointSlice>],
+    taken: &BTreeSet<String>,
+) -> Vec<Write> {
     let mut left: Vec<&Arc<EndpointSlice>> = there.iter().collect();
-    let names: BTreeSet<&str> = there.iter().filter_map(|slice| slice.metadata.name.as_deref()).collect();
+    let ours = there.iter().filter_map(|slice| slice.metadata.name.as_deref());
+    let names: BTreeSet<&str> = ours.chain(taken.iter().map(String::as_str)).collect();
     let (mut writes, mut deletes) = (Vec::new(), Vec::new());
     for (share, backends) in shares {
         let form = form(import, share);

@@ -1,5 +1,8 @@
 //! Writing to the API server what differs from what is there, under one name.
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use k8s_openapi::api::{
     core::v1::{ObjectReference, Service},
@@ -7,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::Status,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
@@ -18,7 +21,7 @@ use super::{
     mirrors::{self, Mirrors, Step},
     policies::{Fault, Source},
     raw::{Kinded, Raw},
-    slices::Write,
+    slices::{Write, selector},
     trouble::Trouble,
     watch::{Called, Held, Watched},
 };
@@ -27,6 +30,20 @@ use super::{
 const MANAGER: &str = "axle-agent";
 /// The longest note of an event, in bytes.
 const LONGEST_NOTE: usize = 1000;
+
+/// As rules of RBAC call slices.
+const SLICES: &str = "endpointslices.discovery.k8s.io";
+
+/// What became of a slice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It needs nothing more.
+    Done,
+    /// It is to be tried again.
+    Failed,
+    /// Something that is not ours has this name.
+    Taken(String),
+}
 
 /// See the module.
 pub(super) struct Writer {
@@ -92,7 +109,8 @@ impl Writer {
         }
     }
 
-    /// Brings the mirrors of one kind to where they should be. Of others, those that are `ours` go.
+    /// Brings the mirrors of one kind to where they should be. Of others, those that are `ours` go; what is not stays as it
+    /// is.
     pub(super) async fn mirror<K: Kinded, S>(
         &mut self,
         wanted: &Mirrors<S>,
@@ -108,7 +126,7 @@ impl Writer {
             }
             objects.clone()
         };
-        let mut written = BTreeMap::new();
+        let (mut written, mut left) = (BTreeMap::new(), BTreeSet::new());
         for step in mirrors::steps(wanted, &there, ours) {
             if self.away {
                 return;
@@ -128,9 +146,18 @@ impl Writer {
                     let deleted = K::api(&self.client, &called.0).delete(&called.1, &how).await;
                     self.note(K::PLURAL, deleted);
                 }
+                Step::Leave(called) => {
+                    left.insert(called);
+                    let (namespace, name) = called;
+                    self.fail(format!(
+                        "{} {namespace}/{name} is somebody else's and stays as it is, so what the fleet has by that name is not \
+                         here: remove it, and it is written",
+                        K::KIND
+                    ));
+                }
             }
         }
-        for (called, mirror) in wanted {
+        for (called, mirror) in wanted.iter().filter(|(called, _)| !left.contains(called)) {
             let known = there.get(called).map(|object| &object.status);
             if let Some(before) = written.get(called).or(known) {
                 self.write_status::<K>(called, "", status(before, &mirror.status)).await;
@@ -138,18 +165,33 @@ impl Writer {
         }
     }
 
-    /// Writes a slice; whether that needs nothing more.
-    pub(super) async fn slice(&mut self, write: Write) -> bool {
+    /// Writes a slice.
+    pub(super) async fn slice(&mut self, write: Write) -> Written {
         let api = |namespace: &Option<String>| {
             Api::<EndpointSlice>::namespaced(self.client.clone(), namespace.as_deref().unwrap_or_default())
         };
         if self.away {
-            return false;
+            return Written::Failed;
         }
-        let others = std::mem::take(&mut self.failures);
+        let (others, mut taken) = (std::mem::take(&mut self.failures), None);
         let written = match write {
             Write::Create(slice) => {
-                api(&slice.metadata.namespace).create(&PostParams::default(), &slice).await.map(drop)
+                let api = api(&slice.metadata.namespace);
+                match api.create(&PostParams::default(), &slice).await {
+                    Err(kube::Error::Api(status)) if status.code == 409 && !is_ending(&status) => {
+                        let name = slice.metadata.name.unwrap_or_default();
+                        let ours =
+                            ListParams::default().fields(&format!("metadata.name={name}")).labels(&selector(true));
+                        // One of ours is only not seen yet.
+                        match api.list_metadata(&ours).await {
+                            Ok(found) if found.items.is_empty() => taken = Some(name),
+                            Ok(_) => {}
+                            Err(error) => drop(self.note::<()>(SLICES, Err(error))),
+                        }
+                        Ok(())
+                    }
+                    created => created.map(drop),
+                }
             }
             Write::Replace(slice) => {
                 let name = slice.metadata.name.clone().unwrap_or_default();
@@ -163,10 +205,14 @@ impl Writer {
                 api(&Some(namespace)).delete(&name, &how).await.map(drop)
             }
         };
-        self.note("endpointslices.discovery.k8s.io", written);
-        let done = self.failures.is_empty();
+        self.note(SLICES, written);
+        let failed = !self.failures.is_empty();
         others.into_iter().for_each(|sentence| self.fail(sentence));
-        done
+        match taken {
+            Some(name) => Written::Taken(name),
+            None if failed => Written::Failed,
+            None => Written::Done,
+        }
     }
 
     /// What cannot be read cannot be kept right.

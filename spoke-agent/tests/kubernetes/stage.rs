@@ -11,7 +11,10 @@ use axle_agent::{
 use axle_core::{
     log::{Change, Position},
     manifest,
-    model::{Action, Cluster, Key, Kind, Name, Object, Resource, Scope, ServiceConflict, ServiceImport, Uid},
+    model::{
+        Action, Affinity, BackendEndpoint, Backends, Cluster, Key, Kind, Labels, Name, Object, Resource, Scope,
+        ServiceConflict, ServiceExport, ServiceImport, Uid,
+    },
     refusal::Refusal,
 };
 use axle_proto::{convert, v1};
@@ -209,6 +212,41 @@ impl Relay {
         };
         self.hub_says(gone.collect());
         self.hub_says((20..).zip(namespaces).map(put).collect());
+    }
+
+    /// Another cluster exports `shop/web` with this one backend.
+    pub(crate) fn hub_exports(&self, backend: &str) {
+        let (name, lima) = (|name: &str| Name::new(name).unwrap(), Uid([9; 16]));
+        let cluster = Cluster {
+            name: name("lima"),
+            region: "us".into(),
+            labels: Labels::new(),
+            prefixes: vec!["10.2.0.0/16".parse().unwrap()],
+            default_action: Action::Accept,
+            draining: false,
+        };
+        let addresses = vec![backend.parse().unwrap()];
+        let endpoints = vec![BackendEndpoint { addresses, ready: true, serving: true, ..Default::default() }];
+        let export = ServiceExport {
+            namespace: name("shop"),
+            name: name("web"),
+            created_ms: 1,
+            selector: Labels::new(),
+            ports: vec![],
+            affinity: Affinity::default(),
+            weight: 1,
+            traits: Default::default(),
+            backends: vec![Backends { endpoints, ports: vec![] }],
+        };
+        self.hub_says(vec![
+            Change::Put(convert::object(Resource::Cluster(cluster), Scope::Fleet, lima, 1)),
+            Change::Put(convert::object(
+                Resource::ServiceExport(export),
+                Scope::Cluster(lima),
+                Uid([8; 16]),
+                self.head(),
+            )),
+        ]);
     }
 
     pub(crate) fn head(&self) -> u64 {

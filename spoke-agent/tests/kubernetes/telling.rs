@@ -202,6 +202,44 @@ async fn exports_have_their_conditions_and_imports_are_written_where_their_names
     relay.hub_imports(&[], &[]);
     until("the import to go", async || import().await.is_none()).await;
     assert!(imports.get_opt("of-another").await.unwrap().is_some(), "another implementation's stays");
+
+    // Also where it has the name of one of the fleet's: two that write one object would never end.
+    stage.apply(&document("web", &foreign)).await.unwrap();
+    relay.hub_imports(&["shop"], &[]);
+    let left = "ServiceImport shop/web is somebody else's and stays as it is";
+    until("it is said", async || relay.trouble().iter().any(|sentence| sentence.starts_with(left))).await;
+    assert_eq!(import().await.unwrap()["spec"], foreign);
+    assert!(import().await.unwrap()["status"]["clusters"].is_null(), "nor is its status written");
+    imports.delete("web", &Default::default()).await.unwrap();
+    until("ours comes in its place", async || import().await.is_some_and(|import| import["spec"] == spec)).await;
+    until("nothing is wrong", async || relay.trouble().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_slice_that_somebody_takes_for_theirs_is_made_again_under_another_name() {
+    let stage = Stage::new().await;
+    stage.server.namespace("shop").unwrap();
+    let relay = Relay::start(&stage.relay, NetworkPolicies::Enforce);
+    relay.hub_imports(&["shop"], &[]);
+    relay.hub_exports("10.2.0.7");
+    let slices = stage.api("discovery.k8s.io/v1", "EndpointSlice", Some("shop"));
+    let ours = async || {
+        let ours = kube::api::ListParams::default().labels("endpointslice.kubernetes.io/managed-by=axle-agent");
+        let one = |slice: &kube::api::DynamicObject| {
+            let address = slice.data["endpoints"][0]["addresses"][0].as_str().unwrap().to_owned();
+            (slice.metadata.name.clone().unwrap(), address)
+        };
+        slices.list(&ours).await.unwrap().items.iter().map(one).collect::<Vec<_>>()
+    };
+    until("a slice", async || ours().await.len() == 1).await;
+    let [(name, _)] = &ours().await[..] else { unreachable!() };
+    let admin = stage.server.admin();
+    admin.run(&["label", "endpointslice", name, "-n", "shop", "endpointslice.kubernetes.io/managed-by-"]).unwrap();
+    until("another one", async || ours().await.iter().any(|(other, _)| other != name)).await;
+    relay.hub_exports("10.2.0.8");
+    until("it follows", async || ours().await.iter().map(|(_, address)| address).eq(["10.2.0.8"])).await;
+    assert_eq!(slices.get(name).await.unwrap().data["endpoints"][0]["addresses"], json!(["10.2.0.7"]), "left alone");
+    assert_eq!(relay.trouble(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -82,6 +82,7 @@ fn only_what_differs_is_written_and_strays_go() {
     );
     let labelled = there(&[("lima", |document| document["metadata"]["labels"]["mine"] = "yes".into())]);
     assert_eq!(steps(&wanted, &labelled, |_| true), [], "somebody's own label does no harm");
+    assert_eq!(steps(&wanted, &edited, |_| false), [Step::Leave(&lima), Step::Leave(&oslo)], "somebody else's");
     let extended = there(&[("oslo", |document| document["spec"]["more"] = "x".into())]);
     assert_eq!(steps(&wanted, &extended, |_| true), [Step::Write(&oslo)]);
     assert_eq!(steps(&wanted, &BTreeMap::<_, Arc<Raw<crd::Cluster>>>::new(), |_| true).len(), 2);

@@ -59,14 +59,17 @@ impl Store {
     }
 
     fn bring(&mut self, shares: &Shares) -> [usize; 3] {
-        let counts = self.take(writes(&import(), shares, &self.there()));
+        let counts = self.take(writes(&import(), shares, &self.there(), &BTreeSet::new()));
         let all = self.slices.values().flat_map(|slice| &slice.endpoints).map(|endpoint| endpoint.addresses[0].clone());
         let mut all: Vec<String> = all.collect();
         all.sort();
         let mut wanted: Vec<String> = shares.values().flat_map(BTreeMap::keys).map(ToString::to_string).collect();
         wanted.sort();
         assert_eq!(all, wanted, "each backend stands in one slice");
-        assert!(writes(&import(), shares, &self.there()).is_empty(), "what is right is not written again");
+        assert!(
+            writes(&import(), shares, &self.there(), &BTreeSet::new()).is_empty(),
+            "what is right is not written again"
+        );
         counts
     }
 }
@@ -95,6 +98,10 @@ fn a_slice_says_what_it_is() {
         "hostname": "web-0", "zone": "a",
     });
     assert_eq!(slice["endpoints"], json!([wanted]));
+    let name = store.there()[0].metadata.name.clone().unwrap();
+    let steps = writes(&import(), &[(share("lima", 8080), backends([7]))].into(), &[], &[name.clone()].into());
+    let [Write::Create(next)] = &steps[..] else { panic!("{steps:?}") };
+    assert_ne!(next.metadata.name.as_ref(), Some(&name), "what has its name is not ours");
     assert_eq!(import_of(&store.there()[0]), ("shop".to_owned(), "web".to_owned()));
 }
 
@@ -131,13 +138,13 @@ fn clusters_families_and_ports_have_slices_of_their_own() {
     assert_eq!(store.bring(&all), [4, 0, 0]);
     // A port that changes: the new slice is there before the old one goes.
     let moved: Shares = [(share("lima", 82), backends([1]))].into();
-    let steps = writes(&import(), &moved, &store.there());
+    let steps = writes(&import(), &moved, &store.there(), &BTreeSet::new());
     assert!(matches!(&steps[..], [Write::Create(_), Write::Delete(..), ..]), "{steps:?}");
     assert_eq!(store.take(steps), [1, 0, 4]);
     // An import that was made anew owns what was its predecessor's.
     let mut anew = import();
     anew.metadata.uid = Some("u2".into());
-    assert_eq!(store.take(writes(&anew, &moved, &store.there())), [0, 1, 0]);
+    assert_eq!(store.take(writes(&anew, &moved, &store.there(), &BTreeSet::new())), [0, 1, 0]);
     assert_eq!(store.take(deletes(&store.there())), [0, 0, 1]);
 }
 
