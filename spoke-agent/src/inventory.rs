@@ -25,6 +25,8 @@ pub struct Inventory {
     pub documents: Vec<Document>,
     /// Policies that are there and cannot be understood, by namespace and name: what the log has of them stays.
     pub held: BTreeSet<(Option<Name>, Name)>,
+    /// What names of policies begin with that nobody can ask for: what the log has of them stays.
+    pub unknown: BTreeSet<String>,
     /// Whether that is everything there is.
     pub complete: bool,
     /// Whether everything was looked at, understood or not.

@@ -97,15 +97,21 @@ impl<'a> Filing<'a> {
         self.objects.push(convert::object(resource, self.scope, uid, revision));
     }
 
-    /// Policies that stay as they are in the log, unless they were filed.
-    fn keep(&mut self, policies: &BTreeSet<(Option<Name>, Name)>) {
+    /// Policies that stay as they are in the log, unless they were filed; those of them that nobody can ask for.
+    fn keep(&mut self, Inventory { held, unknown, .. }: &Inventory) -> Vec<String> {
         let filed: BTreeSet<Key> = self.objects.iter().map(|object| object.key.clone()).collect();
-        let is_held = |object: &&Object| match &*object.resource {
-            Resource::Policy(policy) => policies.contains(&(policy.namespace.clone(), policy.name.clone())),
-            _ => false,
-        };
-        let of_cluster = self.contents.list_in(Kind::Policy, self.scope);
-        self.objects.extend(of_cluster.filter(is_held).filter(|object| !filed.contains(&object.key)).cloned());
+        let mut unasked = Vec::new();
+        for object in self.contents.list_in(Kind::Policy, self.scope) {
+            let Resource::Policy(policy) = &*object.resource else { continue };
+            let is_unknown =
+                policy.namespace.is_none() && unknown.iter().any(|it| policy.name.as_str().starts_with(it));
+            let is_held = is_unknown || held.contains(&(policy.namespace.clone(), policy.name.clone()));
+            if is_held && !filed.contains(&object.key) {
+                unasked.extend(is_unknown.then(|| policy.title()));
+                self.objects.push(object.clone());
+            }
+        }
+        unasked
     }
 
     /// For kinds that are named by their content.
@@ -208,8 +214,13 @@ impl ClusterObjects {
                 )),
             }
         }
-        if !inventory.held.is_empty() {
-            filing.keep(&inventory.held);
+        if !inventory.held.is_empty() || !inventory.unknown.is_empty() {
+            problems.extend(filing.keep(inventory).into_iter().map(|title| {
+                format!(
+                    "the API server does not know the kind of policy {title} any more: it stays in force; it goes if it is \
+                     removed and its kind is installed, in the version that this agent reads"
+                )
+            }));
         }
         if inventory.complete {
             for namespace in implied(filing.contents, filing.scope).difference(&named) {

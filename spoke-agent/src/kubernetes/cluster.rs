@@ -94,6 +94,7 @@ pub(super) fn together(mut parts: Vec<InventoryWatch>) -> InventoryWatch {
                 whole.listed &= part.listed;
                 whole.documents.extend_from_slice(&part.documents);
                 whole.held.extend(part.held.iter().cloned());
+                whole.unknown.extend(part.unknown.iter().cloned());
                 whole.problems.extend_from_slice(&part.problems);
             }
             publish(&sender, whole);

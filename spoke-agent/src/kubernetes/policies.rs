@@ -150,12 +150,14 @@ impl Source {
     }
 
     fn called(&self) -> (Option<&str>, String) {
-        let name = match self.kind {
-            ClusterNetworkPolicy::KIND => format!("{}.{}", self.kind.to_ascii_lowercase(), self.name),
-            _ => self.name.clone(),
-        };
+        let name = prefix(self.kind).map_or_else(|| self.name.clone(), |prefix| prefix + &self.name);
         (self.namespace.as_deref(), name)
     }
+}
+
+/// What all names of a kind begin with in the log, and no others; `None` if there is no such thing.
+pub(super) fn prefix(kind: &str) -> Option<String> {
+    (kind == ClusterNetworkPolicy::KIND).then(|| format!("{}.", kind.to_ascii_lowercase()))
 }
 
 impl std::fmt::Display for Source {

@@ -1,5 +1,5 @@
 //! The way of the API server's policies and exports into the inventory.
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axle_core::manifest::Document;
 use kube::{Api, Client, Resource as _, api::ListParams};
@@ -10,9 +10,9 @@ use super::{
     crd::{MeshNetworkPolicy, ServiceExport},
     exports,
     local::publish,
-    policies::Policies,
+    policies::{Policies, prefix},
     raw::{ClusterNetworkPolicy, Kinded, NetworkPolicy, Raw},
-    watch::{Watched, complaint, follow, is_known},
+    watch::{Watched, complaint, follow, is_known, is_not_installed},
 };
 use crate::inventory::{Inventory, InventoryWatch};
 
@@ -33,6 +33,8 @@ pub struct PolicyState {
     pub policies: Policies,
     /// Whether that is all there is.
     pub complete: bool,
+    /// What names in the log begin with whose kind the server does not know: it may have known it before.
+    pub unknown: BTreeSet<String>,
     /// Why it may be old or less than there is.
     pub problems: Vec<String>,
 }
@@ -117,13 +119,14 @@ fn take<K: Kinded>(watched: &mut Watched<Raw<K>>, policies: &mut Policies, state
     policies.take(held.objects.values().map(|object| &**object));
     state.problems.extend(complaint(&held));
     state.complete &= is_known(&held);
+    state.unknown.extend(prefix(K::KIND).filter(|_| is_not_installed(&held)));
 }
 
 fn policies_inventory(state: &PolicyState) -> Inventory {
     let (policies, held, refused) = state.policies.documents();
     let documents = policies.into_iter().map(Document::Policy).collect();
-    let mut inventory =
-        Inventory { documents, held, complete: state.complete, listed: state.complete, ..Inventory::default() };
+    let (complete, unknown) = (state.complete, state.unknown.clone());
+    let mut inventory = Inventory { documents, held, unknown, complete, listed: complete, ..Inventory::default() };
     inventory.problems.extend(state.problems.iter().cloned().chain(refused));
     inventory
 }

@@ -47,13 +47,19 @@ pub type Watched<K> = watch::Receiver<Held<K>>;
 
 /// Whether all of a kind is known. What is not installed has no objects.
 pub(super) fn is_known<K>(held: &Held<K>) -> bool {
-    held.complete || matches!(held.trouble, Some(Trouble::Unknown(_)))
+    held.complete || is_not_installed(held)
 }
 
-/// Why what is known of a kind may be old. That it is not installed is no complaint.
+/// Whether the server has not known the kind since it was asked first.
+pub(super) fn is_not_installed<K>(held: &Held<K>) -> bool {
+    !held.complete && matches!(held.trouble, Some(Trouble::Unknown(_)))
+}
+
+/// Why what is known of a kind may be old. That it is not installed is no complaint, unless it was and has objects.
 #[must_use]
 pub(super) fn complaint<K>(held: &Held<K>) -> Option<String> {
-    let trouble = held.trouble.as_ref().filter(|trouble| !matches!(trouble, Trouble::Unknown(_)));
+    let is_old = |trouble: &&Trouble| !matches!(trouble, Trouble::Unknown(_)) || !held.objects.is_empty();
+    let trouble = held.trouble.as_ref().filter(is_old);
     trouble.map(|trouble| trouble.sentence().to_owned())
 }
 

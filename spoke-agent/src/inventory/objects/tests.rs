@@ -245,3 +245,30 @@ fn policies_of_the_folder_are_the_clusters() {
     let now = log.contents().list_in(Kind::Policy, Scope::Cluster(CLUSTER)).next().unwrap();
     assert!(matches!(&*now.resource, Resource::Policy(policy) if policy.priority == 2), "what is understood counts");
 }
+
+/// A version of the API that a cluster's upgrade dropped: nobody took the policies away.
+#[test]
+fn policies_of_a_kind_that_nobody_can_ask_for_any_more_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let ownership = Ownership::Relay { cluster: CLUSTER };
+    let (mut log, _) = MergedLog::open(directory.path(), ownership, Uid([9; 16])).unwrap();
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: axle.dev/v1alpha1\nkind: MeshNetworkPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, ingress: []}}\n---\n"
+        )
+    };
+    let all = inventory(&(policy("clusternetworkpolicy.p") + &policy("q")));
+    let mut take = |inventory: &Inventory| {
+        let objects = ClusterObjects::of(inventory, &log, 1, &mut fresh());
+        let _ = log.take(&Feed::Local, objects.batch, None, None);
+        let names = log.contents().list(Kind::Policy).map(|object| object.key.name.to_string()).collect::<Vec<_>>();
+        (names, objects.problems)
+    };
+    assert_eq!(take(&all).0.len(), 2);
+    let unknown = Inventory { unknown: ["clusternetworkpolicy.".to_owned()].into(), ..inventory("") };
+    let (names, problems) = take(&unknown);
+    assert_eq!(names, ["clusternetworkpolicy.p"], "of other kinds what is gone is gone");
+    assert!(problems.len() == 1 && problems[0].contains("clusternetworkpolicy.p any more: it stays"), "{problems:?}");
+    assert_eq!(take(&inventory("")), (vec![], vec![]), "asked for and not there");
+}

@@ -138,3 +138,20 @@ async fn while_nobody_answers_what_is_known_stays_and_a_watch_that_begins_again_
     assert!(matches!(&held.trouble, Some(Trouble::Away(said)) if said.contains("to watch pods")));
     assert_eq!(held.objects.len(), 1);
 }
+
+#[tokio::test]
+async fn a_kind_that_is_not_known_any_more_keeps_its_objects_and_one_that_never_was_has_none() {
+    let mut server = Server::start();
+    server.answer("limit=500", failed(404, "not found")).await;
+    server.trouble().await;
+    let says = |server: &Server| {
+        let held = server.watched.borrow();
+        (is_known(&held), is_not_installed(&held), complaint(&held).is_some())
+    };
+    assert_eq!(says(&server), (true, true, false));
+    server.answer("limit=500", list(&[pod("a", "1")], "")).await;
+    server.answer("watch=true", failed(404, "not found")).await;
+    server.answer("limit=500", failed(404, "not found")).await;
+    server.asked.recv().await.unwrap();
+    assert_eq!((server.names(), says(&server)), (vec!["a".to_owned()], (true, false, true)));
+}
