@@ -22,7 +22,7 @@ use super::{
     lease::{Lease, Times},
     place::{Here, RELAY, RelayPlace},
     policy_feed::Feeds,
-    secret::{LastLeader, Shared},
+    secret::{LastLeader, Shared, SharedError},
     standing_by::StandingBy,
     teller::Telling,
     trouble::Trouble,
@@ -87,6 +87,7 @@ pub async fn lead(
     let standing = StandingBy::new(api.client(), here, &shared, state, heartbeat, problems);
     let (turn, followed) = standing.turn(&lease).await;
     let term = turn.term();
+    let shared = shared.led(term);
     tracing::info!(pod = %here.pod, term, "this relay leads");
     let mut lost = tokio::spawn({
         let (lease, problems) = (lease.clone(), problems.clone());
@@ -99,7 +100,7 @@ pub async fn lead(
     });
     let ready = async {
         let enrollment = prepared(&shared, here, joins, state, problems).await?;
-        anyhow::Ok((enrollment, reign(&shared, here, term, followed, problems).await))
+        anyhow::Ok((enrollment, reign(&shared, here, term, followed, problems).await?))
     };
     let (enrollment, reign) = tokio::select! {
         ready = ready => ready?,
@@ -110,7 +111,13 @@ pub async fn lead(
 }
 
 /// The place of this leader among the others. Whoever takes over later knows it before anybody is served.
-async fn reign(shared: &Shared, here: &Here, term: u32, followed: Option<Position>, problems: &Problems) -> Reign {
+async fn reign(
+    shared: &Shared,
+    here: &Here,
+    term: u32,
+    followed: Option<Position>,
+    problems: &Problems,
+) -> anyhow::Result<Reign> {
     let mut patience = Patience { pauses: Backoff::new(PAUSES.0, PAUSES.1), problems };
     let last = loop {
         match shared.last_leader().await {
@@ -121,12 +128,12 @@ async fn reign(shared: &Shared, here: &Here, term: u32, followed: Option<Positio
     let epoch = last.as_ref().map_or_else(fresh_uid, |last| last.epoch);
     let leader = LastLeader { epoch, term, pod: here.pod.clone() };
     while let Err(why) = shared.lead(&leader).await {
-        patience.wait(why.to_string()).await;
+        patience.wait_out(why).await?;
     }
     let has_its_log = |last: &LastLeader| {
         last.pod == here.pod || followed.is_some_and(|at| (at.epoch, at.term()) == (last.epoch, last.term))
     };
-    Reign { epoch, term, after: last.filter(has_its_log).map(|last| last.term) }
+    Ok(Reign { epoch, term, after: last.filter(has_its_log).map(|last| last.term) })
 }
 
 /// Says why it waits.
@@ -141,6 +148,15 @@ impl Patience<'_> {
         self.problems.set(SOURCE, vec![format!("this relay cannot lead yet: {why}")]);
         tokio::time::sleep(PAUSES.0 + self.pauses.next(getrandom::u64().unwrap_or_default())).await;
     }
+
+    /// Waits for what may pass: that another one leads does not.
+    async fn wait_out(&mut self, why: SharedError) -> Result<(), SharedError> {
+        if let SharedError::Superseded { .. } = why {
+            return Err(why);
+        }
+        self.wait(why.to_string()).await;
+        Ok(())
+    }
 }
 
 /// With what the Secret has, or what the hub grants.
@@ -154,7 +170,7 @@ async fn prepared(
     let mut patience = Patience { pauses: Backoff::new(PAUSES.0, PAUSES.1), problems };
     // Before the token is used up it must be sure that there is a place for what comes of it.
     while let Err(why) = shared.open().await {
-        patience.wait(why.to_string()).await;
+        patience.wait_out(why).await?;
     }
     if let (Some(known), Ok(Some(_))) = (state.enrollment()?, RoleCredentials::load(&state.relay_certificates())) {
         let here = Enrollment { node: here.node.clone(), upstream: Upstream::Hub(joins.hub.clone()), ..known.clone() };
@@ -191,7 +207,7 @@ async fn prepared(
                 state.enroll(&enrollment)?;
                 // The token is used up: without the copy nobody else could ever lead.
                 while let Err(why) = shared.copy().await {
-                    patience.wait(why.to_string()).await;
+                    patience.wait_out(why).await?;
                 }
                 tracing::info!(cluster.name = %enrollment.cluster_name, "the cluster joined");
                 return Ok(enrollment);
@@ -237,6 +253,7 @@ impl Leading {
             port: relay.address.port(),
             api: api.clone(),
             here: here.clone(),
+            lease: lease.clone(),
         };
         tasks.spawn("where the relay is", place.keep(problems.clone()));
         Released { api, here, lease }
@@ -271,6 +288,7 @@ struct Saying {
     port: u16,
     api: ApiServer,
     here: Here,
+    lease: Arc<Lease>,
 }
 
 impl Saying {
@@ -286,6 +304,8 @@ impl Saying {
     }
 
     async fn say(&self) -> Result<(), Trouble> {
+        // Whoever was away does not know yet what became of it.
+        self.lease.still_held().await?;
         let pods = Api::<Pod>::namespaced(self.api.client(), &self.here.namespace);
         let leaders = pods.list_metadata(&ListParams::default().labels(&format!("{LEADS}=leader"))).await;
         let leaders = leaders.map_err(|error| Trouble::of::<Pod>("list", &error))?;

@@ -201,6 +201,20 @@ impl Lease {
         Ok(None)
     }
 
+    /// Whether it is held, asked this very moment.
+    ///
+    /// # Errors
+    /// It is another one's, or the API server cannot be asked.
+    pub async fn still_held(&self) -> Result<(), Trouble> {
+        let found = self.api.get(&self.name).await.map_err(|error| Trouble::of::<Record>("get", &error))?;
+        match found.spec.and_then(|spec| spec.holder_identity) {
+            Some(holder) if holder == self.me => Ok(()),
+            holder => {
+                Err(Trouble::Away(format!("{} holds the lease {}", holder.as_deref().unwrap_or("nobody"), self.name)))
+            }
+        }
+    }
+
     /// Gives the lease up, so that nobody waits for its end. Nothing happens if it is not held.
     pub async fn release(&self) {
         let Ok(Some(mut record)) = self.api.get_opt(&self.name).await else { return };

@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// See the module.
 pub(super) struct Shared {
     api: Api<Secret>,
+    /// Of whoever writes.
+    term: u32,
     files: [(&'static str, PathBuf); 3],
 }
 
@@ -53,13 +55,28 @@ pub(super) enum SharedError {
     /// The disk.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// Whoever writes leads no more.
+    #[error("{pod} leads since, as leader {term}: this one was leader {own}")]
+    Superseded {
+        /// The term that the Secret knows.
+        term: u32,
+        /// The pod that it knows.
+        pod: String,
+        /// The term of whoever writes.
+        own: u32,
+    },
 }
 
 impl Shared {
     pub(super) fn new(client: Client, namespace: &str, state: &StateDirectory) -> Self {
         let files =
             [("enrollment", state.enrolled()), ("credentials", state.relay_certificates()), ("nodes", state.nodes())];
-        Self { api: Api::namespaced(client, namespace), files }
+        Self { api: Api::namespaced(client, namespace), term: 0, files }
+    }
+
+    /// For whoever leads with this term. What a later one wrote is not written over.
+    pub(super) fn led(self, term: u32) -> Self {
+        Self { term, ..self }
     }
 
     async fn entries(&self) -> Result<Option<Entries>, Trouble> {
@@ -69,8 +86,7 @@ impl Shared {
 
     /// Who led last, if anybody did.
     pub(super) async fn last_leader(&self) -> Result<Option<LastLeader>, Trouble> {
-        let entries = self.entries().await?.unwrap_or_default();
-        Ok(entries.get(LEADER).and_then(|ByteString(text)| serde_json::from_slice(text).ok()))
+        Ok(leader(&self.entries().await?.unwrap_or_default()))
     }
 
     /// This one leads now.
@@ -124,14 +140,24 @@ impl Shared {
         Ok(entries)
     }
 
+    /// Writes to the Secret as it was read, unless a later leader has been there.
     async fn store(&self, entries: &Entries) -> Result<(), SharedError> {
-        let patch = Patch::Merge(json!({ "data": entries }));
-        let stored = self.api.patch(RELAY, &PatchParams::default(), &patch).await;
-        stored.map_err(|error| Trouble::of::<Secret>("patch", &error))?;
-        Ok(())
+        loop {
+            let there = self.api.get(RELAY).await.map_err(|error| Trouble::of::<Secret>("get", &error))?;
+            let last = there.data.as_ref().and_then(leader);
+            if let Some(LastLeader { term, pod, .. }) = last.filter(|last| last.term > self.term) {
+                return Err(SharedError::Superseded { term, pod, own: self.term });
+            }
+            let version = there.metadata.resource_version;
+            let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "data": entries }));
+            match self.api.patch(RELAY, &PatchParams::default(), &patch).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                stored => return Ok(stored.map(drop).map_err(|error| Trouble::of::<Secret>("patch", &error))?),
+            }
+        }
     }
 
-    /// Copies the files into the Secret whenever they change, for ever.
+    /// Copies the files into the Secret whenever they change, until another one leads.
     pub(super) async fn keep(self, problems: Problems) {
         let mut stored = Entries::new();
         loop {
@@ -140,9 +166,51 @@ impl Shared {
                 Ok(entries) => self.store(&entries).await.map(|()| stored = entries),
                 Err(error) => Err(error),
             };
+            if let Err(why @ SharedError::Superseded { .. }) = &done {
+                tracing::error!(%why, "this relay leads no more");
+                return;
+            }
             let why = |error| format!("another replica could not lead with what this one has: {error}");
             problems.set("the relay's Secret", done.err().map(why).into_iter().collect());
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+fn leader(entries: &Entries) -> Option<LastLeader> {
+    entries.get(LEADER).and_then(|ByteString(text)| serde_json::from_slice(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use axle_tests::kubernetes::ApiServer as Server;
+
+    use super::{super::client::ApiServer, *};
+
+    /// By its own word it still leads: its API server was away.
+    #[tokio::test]
+    async fn a_former_leader_writes_over_nothing_that_a_later_one_wrote() {
+        let server = Server::start().unwrap();
+        server.namespace("axle-system").unwrap();
+        let api = ApiServer::find(Some(server.admin().kubeconfig())).await.unwrap();
+        let directories = [1, 2].map(|_| tempfile::tempdir().unwrap());
+        let states = [0, 1].map(|at| StateDirectory::new(directories[at].path()).unwrap());
+        let [former, later] = [(5, &states[0]), (6, &states[1])]
+            .map(|(term, state)| Shared::new(api.client(), "axle-system", state).led(term));
+        let record = |term, pod: &str| LastLeader { epoch: Uid([1; 16]), term, pod: pod.into() };
+        states.iter().for_each(|state| disk::private_directory(state.nodes().parent().unwrap()).unwrap());
+        disk::seal(&states[0].nodes(), b"all").unwrap();
+        former.open().await.unwrap();
+        former.lead(&record(5, "a")).await.unwrap();
+        later.lead(&record(6, "b")).await.unwrap();
+        for refused in [former.copy().await, former.lead(&record(5, "a")).await] {
+            assert_eq!(refused.unwrap_err().to_string(), "b leads since, as leader 6: this one was leader 5");
+        }
+        assert_eq!(former.last_leader().await.unwrap(), Some(record(6, "b")));
+        disk::seal(&states[1].nodes(), b"fewer").unwrap();
+        later.copy().await.unwrap();
+        let ended = former.keep(Problems::default());
+        assert!(tokio::time::timeout(LOOK * 9, ended).await.is_ok(), "it ends by itself");
+        assert_eq!(later.entries().await.unwrap().unwrap()["nodes"].0, b"fewer");
     }
 }

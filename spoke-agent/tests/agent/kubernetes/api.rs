@@ -180,6 +180,8 @@ fn one_of_two_holds_the_lease_until_the_other_can_have_it() {
         a.release().await;
         let turn = tokio::time::timeout(lease / 2, b.acquire(nothing_known, |_| {})).await.unwrap();
         assert_eq!(turn.term(), 2);
+        assert!(b.still_held().await.is_ok());
+        assert_eq!(a.still_held().await.unwrap_err().to_string(), "b holds the lease axle-relay");
         let (kept, mut trouble) = Leased::keep(&b, turn).await;
         a.release().await;
         tokio::time::sleep(renew * 2).await;
