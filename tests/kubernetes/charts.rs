@@ -241,6 +241,8 @@ fn the_agents_may_do_what_they_do_and_no_more() -> anyhow::Result<()> {
         ("axle-relay", false, &["patch", "endpointslices.discovery.k8s.io", "-n", "default"]),
         ("axle-agent", false, &["create", "endpointslices.discovery.k8s.io", "-n", "default"]),
         ("axle-relay", false, &["delete", "pods", "-n", NAMESPACE]),
+        ("axle-relay", false, &["patch", "pods", "-n", NAMESPACE]),
+        ("axle-relay", true, &["patch", "pods", "--subresource=status", "-n", NAMESPACE]),
     ] {
         ensure!(may(account, what) == allowed, "{account} {what:?}: wanted {allowed}");
     }

@@ -316,7 +316,8 @@ impl Saying {
             let _ = mark(&pods, &other, None).await;
         }
         if own.is_empty() {
-            mark(&pods, &self.here.pod, Some("leader")).await.map_err(|error| Trouble::of::<Pod>("patch", &error))?;
+            let marked = mark(&pods, &self.here.pod, Some("leader")).await;
+            marked.map_err(|error| Trouble::of_part::<Pod>("patch", "/status", &error))?;
         }
         let place = RelayPlace { address: self.address().await?, cluster: self.cluster, root: self.credentials.root() };
         let maps = Api::<ConfigMap>::namespaced(self.api.client(), &self.here.namespace);
@@ -346,9 +347,10 @@ impl Saying {
     }
 }
 
+/// By the pod's status, with which labels may be written and nothing that a pod runs: the right to that is less.
 async fn mark(pods: &Api<Pod>, pod: &str, value: Option<&str>) -> kube::Result<()> {
     let patch = Patch::Merge(json!({"metadata": {"labels": {LEADS: value}}}));
-    pods.patch_metadata(pod, &PatchParams::default(), &patch).await.map(drop)
+    pods.patch_status(pod, &PatchParams::default(), &patch).await.map(drop)
 }
 
 /// A node without an object is none of the cluster. Only what the API server says now counts, and for a while: a node may

@@ -21,7 +21,13 @@ impl Trouble {
     /// What `error` means for whoever wanted to `verb` objects of this kind.
     #[must_use]
     pub fn of<K: Resource<DynamicType = ()>>(verb: &str, error: &kube::Error) -> Self {
-        let (resource, group, plural) = (resource::<K>(), K::group(&()), K::plural(&()));
+        Self::of_part::<K>(verb, "", error)
+    }
+
+    /// What `error` means for whoever wanted to `verb` a part of objects of this kind, such as `/status`.
+    #[must_use]
+    pub fn of_part<K: Resource<DynamicType = ()>>(verb: &str, part: &str, error: &kube::Error) -> Self {
+        let (resource, group, plural) = (resource::<K>() + part, K::group(&()), K::plural(&()) + part);
         let kube::Error::Api(status) = error else {
             let why = innermost(error);
             return Self::Away(format!("the API server cannot be asked to {verb} {resource}: {why}"));
