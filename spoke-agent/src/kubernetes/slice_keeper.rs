@@ -76,20 +76,23 @@ impl SliceKeeper {
                 continue;
             }
             let taken = self.taken.entry(called.clone()).or_default();
-            let written = loop {
+            let (written, nothing_left) = loop {
                 let steps = match import {
                     Some(import) => writes(import, &self.backends.of(called), slices, taken),
                     None => deletes(slices),
                 };
+                let nothing_left = steps.is_empty();
                 match all_of(steps, writer).await {
                     // Under the next name, then.
                     Written::Taken(name) if taken.insert(name.clone()) => {}
-                    written => break written,
+                    written => break (written, nothing_left),
                 }
             };
+            // What was written is looked at again once it is seen: somebody may have changed it before.
+            self.settled.remove(called);
             if written == Written::Done {
                 self.dirty.remove(called);
-                self.settled.insert(called.clone(), seen);
+                self.settled.extend(nothing_left.then(|| (called.clone(), seen)));
             }
         }
         // What is left is of imports that are not here.
