@@ -116,17 +116,15 @@ impl App {
         };
         // In Kubernetes it is asked also while it waits. Elsewhere who is kept out by another agent is told so, and not that
         // the port is taken.
+        let fleet = probe::Fleet::default();
         if let Some(address) = settings.kubernetes.as_ref().and_then(|kubernetes| kubernetes.probe_listen) {
-            match listener::listen(address) {
-                Ok(listener) => tasks.spawn("probes of other clusters", probe::serve(listener)),
-                // Nobody's enforcement is to wait for that.
-                Err(error) => problems.set("probes", vec![format!("--probe-listen: {error}")]),
-            }
+            answer_probes(address, fleet.clone(), &problems, &mut tasks);
         }
         let early = if settings.kubernetes.is_some() { Some(open(&mut tasks)?) } else { None };
         let source = match begin {
             Begin::Kubernetes(kubernetes) => {
-                in_kubernetes::source(kubernetes, &settings.roles, &state, settings.heartbeat, &problems).await?
+                in_kubernetes::source(kubernetes, &settings.roles, &state, settings.heartbeat, &problems, &fleet)
+                    .await?
             }
             Begin::Directory(enrollment) => {
                 let inventory = directory(&settings, &state)?;
@@ -153,6 +151,9 @@ impl App {
             }
             _ => None,
         };
+        if let Some(log) = relay.as_ref().map(Relay::log) {
+            fleet.known_by(move |address| log.read(|log| probe::has(log.contents(), address)));
+        }
         let released = leading.zip(relay.as_ref()).map(|((_, leading, feeds), relay)| {
             tasks.spawn("what Kubernetes is told", keep_telling(leading.telling(relay, feeds, &problems)));
             leading.start(relay, &problems, &mut tasks)
@@ -205,6 +206,14 @@ impl App {
             released.release().await;
         }
         Ok(())
+    }
+}
+
+fn answer_probes(address: SocketAddr, fleet: probe::Fleet, problems: &Problems, tasks: &mut Tasks) {
+    match listener::listen(address) {
+        Ok(listener) => tasks.spawn("probes of other clusters", probe::serve(listener, fleet)),
+        // Nobody's enforcement is to wait for that.
+        Err(error) => problems.set("probes", vec![format!("--probe-listen: {error}")]),
     }
 }
 

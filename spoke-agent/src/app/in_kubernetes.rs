@@ -12,6 +12,7 @@ use crate::{
         cni::Chain,
         lead, local_inventory,
     },
+    probe::Fleet,
     problems::Problems,
     role::Role,
     state_directory::StateDirectory,
@@ -60,6 +61,7 @@ pub(super) async fn source(
     state: &StateDirectory,
     heartbeat: Duration,
     problems: &Problems,
+    fleet: &Fleet,
 ) -> Result<Source, StartError> {
     let api = ApiServer::find(settings.kubeconfig.as_deref()).await.map_err(anyhow::Error::from)?;
     let namespace = settings.namespace.clone().unwrap_or_else(|| api.namespace().to_owned());
@@ -77,7 +79,7 @@ pub(super) async fn source(
             let why = "a relay in Kubernetes needs --hub and --cluster";
             let joins = settings.joins.as_ref().ok_or_else(|| StartError::Roles(why.into()))?;
             let heartbeat = Heartbeat { period: heartbeat };
-            let (enrollment, reign, leading) = lead(&api, &here, joins, state, heartbeat, problems).await?;
+            let (enrollment, reign, leading) = lead(&api, &here, joins, state, heartbeat, problems, fleet).await?;
             let review = Arc::new(Reviewer::new(api.client(), &here.namespace, &settings.node_account));
             let feeds = Feeds::follow(&api.client(), settings.network_policies);
             let inventory = feeds.inventory(cluster_inventory(&api, &here.namespace));

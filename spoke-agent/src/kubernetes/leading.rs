@@ -32,6 +32,7 @@ use crate::{
     credentials::RoleCredentials,
     enroll::{JoinError, Joining, Proof, join},
     merged_log::Reign,
+    probe::Fleet,
     problems::Problems,
     relay::{Nodes, Relay},
     shared_log::fresh_uid,
@@ -81,10 +82,11 @@ pub async fn lead(
     state: &StateDirectory,
     heartbeat: Heartbeat,
     problems: &Problems,
+    fleet: &Fleet,
 ) -> anyhow::Result<(Enrollment, Reign, Leading)> {
     let lease = Arc::new(Lease::new(api.separate()?, &here.namespace, RELAY, &here.pod, Times::default()));
     let shared = Shared::new(api.client(), &here.namespace, state);
-    let standing = StandingBy::new(api.client(), here, &shared, state, heartbeat, problems);
+    let standing = StandingBy::new(api.client(), here, &shared, state, heartbeat, problems, fleet);
     let (turn, followed) = standing.turn(&lease).await;
     let term = turn.term();
     let shared = shared.led(term);

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     credentials::RoleCredentials,
     merged_log::{MergedLog, Ownership},
+    probe::{self, Fleet},
     problems::Problems,
     relay::Standby,
     shared_log::fresh_uid,
@@ -41,6 +42,7 @@ pub(super) struct StandingBy<'a> {
     state: &'a StateDirectory,
     heartbeat: Heartbeat,
     problems: &'a Problems,
+    fleet: &'a Fleet,
     /// The copy, and of which cluster it is.
     copy: parking_lot::Mutex<Option<(Uid, Standby)>>,
 }
@@ -53,8 +55,9 @@ impl<'a> StandingBy<'a> {
         state: &'a StateDirectory,
         heartbeat: Heartbeat,
         problems: &'a Problems,
+        fleet: &'a Fleet,
     ) -> Self {
-        Self { client, here, shared, state, heartbeat, problems, copy: parking_lot::Mutex::default() }
+        Self { client, here, shared, state, heartbeat, problems, fleet, copy: parking_lot::Mutex::default() }
     }
 
     /// Waits for the lease, following whoever has it; and where that one's log is, as far as this replica has it.
@@ -120,6 +123,8 @@ impl<'a> StandingBy<'a> {
         let (log, damage) = MergedLog::open(&self.state.relay_log(), Ownership::Relay { cluster }, fresh_uid())?;
         damage.iter().for_each(|damage| tracing::error!(%damage, "the relay's log"));
         let made = Standby::new(log);
+        let known = made.clone();
+        self.fleet.known_by(move |address| known.read(|log| probe::has(log.contents(), address)));
         *copy = Some((cluster, made.clone()));
         Ok(made)
     }

@@ -53,6 +53,11 @@ impl Standby {
         is_fresh.then(|| self.log.lock().contents().position())
     }
 
+    /// Looks at the copy. Keep it short.
+    pub fn read<T>(&self, look: impl FnOnce(&MergedLog) -> T) -> T {
+        look(&self.log.lock())
+    }
+
     /// Has one session with the leader, and says why it ended or could not begin. `known` hears when the copy is whole.
     ///
     /// # Errors

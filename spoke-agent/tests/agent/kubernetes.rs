@@ -6,6 +6,7 @@ mod leaders;
 mod permissions;
 
 use std::{
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -27,6 +28,11 @@ use super::stage::Stage;
 
 const NAMESPACE: &str = "axle-system";
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a relay answers probes.
+fn probed(pod: &str) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 7400 + pod.bytes().last().map_or(0, u16::from)).into()
+}
 
 fn charts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
@@ -158,6 +164,7 @@ impl Cluster {
         command.args(["--cluster", stage.cluster().as_str(), "--hub", &stage.hub_address(), "--heartbeat", "1s"]);
         command.args(["--http-listen", "off", "--state-dir"]).arg(stage.state(pod));
         command.arg("--kubeconfig").arg(kubeconfig).args(["--relay-listen", self.relays]);
+        command.env("AXLE_PROBE_LISTEN", probed(pod).to_string());
         command.env("AXLE_TOKEN", token.map(|token| token.reveal().to_string()).unwrap_or_default());
         Process::start(pod, command, &Place::default(), &stage.state(&format!("{pod}.log"))).unwrap()
     }

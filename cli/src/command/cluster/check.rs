@@ -123,7 +123,7 @@ pub(super) async fn probe(
                 probes.extend(judge((&here, &there), found, denied, &nodes));
             }
         }
-        if attempt == ATTEMPTS || !probes.iter().any(|probe| probe.state == State::Silent) {
+        if attempt == ATTEMPTS || !probes.iter().any(|probe| matches!(probe.state, State::Silent | State::Unknown)) {
             break;
         }
         tokio::time::sleep(PAUSE).await;

@@ -88,6 +88,9 @@ pub(super) fn judge(
                 let whose = node.map(|(_, name)| format!(", node {name}")).unwrap_or_default();
                 (State::Rewritten, format!("{from} arrives as {seen}{whose}"))
             }
+            (Way::Failed { why }, _) if why == "outside" => {
+                (State::Unknown, "its address is in no cluster's prefixes there, so that nobody was asked".into())
+            }
             (Way::Failed { .. }, Some(rule)) => {
                 (State::Denied, format!("by {rule}: what else is in the way is not known"))
             }
@@ -128,6 +131,14 @@ mod tests {
         let [there, back] = states(&format!(r#"{{"to":"10.2.0.2","there":{node},"back":{own}}}"#), [None, None]);
         assert_eq!((there.0, back.0), (State::Rewritten, State::Passes));
         assert_eq!(there.1, "10.1.0.2 arrives as 10.255.0.3, node oslo1");
+    }
+
+    #[test]
+    fn who_is_in_no_cluster_was_not_asked() {
+        let way = r#"{"passed":{"from":"192.0.2.7","seen":"192.0.2.7"}}"#;
+        let outside = format!(r#"{{"to":"10.2.0.2","there":{way},"back":{{"failed":{{"why":"outside"}}}}}}"#);
+        let [there, back] = states(&outside, [None, Some("p nobody")]);
+        assert_eq!((there.0, back.0), (State::Passes, State::Unknown));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axle_agent::{app::App, status::Status};
 use axle_core::{model::Kind, state::Command};
 use axle_tests::process::tail;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
@@ -18,6 +18,7 @@ use super::{
     super::stage::{Stage, on_stage},
     Cluster, NAMESPACE, PATIENCE,
     agents::{joined, relay_status},
+    probed,
 };
 
 /// More than the time of a lease and all that it takes to see that it is over.
@@ -54,6 +55,30 @@ fn followed(node: &App) -> (u64, u32) {
 
 async fn put(stage: &Stage, policy: &str) {
     stage.command(Command::PutPolicies { policies: vec![stage.policy(policy)] }).await;
+}
+
+/// What a relay says whose asker names this address.
+async fn told(pod: &str, from: &str) -> String {
+    let mut stream = TcpStream::connect(probed(pod)).await.unwrap();
+    stream.write_all(format!("{{\"from\":\"{from}\",\"back\":true}}\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Whether it leads or stands by. Nobody is at either address.
+#[test]
+fn relays_ask_back_at_addresses_of_the_fleet_alone() {
+    on_stage(async |stage: &mut Stage| {
+        let (cluster, _relay, _, _node) = joined(stage).await;
+        let _second = cluster.relay(stage, "relay-b", None);
+        stands_by(stage, "relay-b").await;
+        for pod in ["relay-a", "relay-b"] {
+            let (inside, outside) = (told(pod, "10.1.0.9").await, told(pod, "10.9.0.9").await);
+            assert!(inside.contains("failed") && !inside.contains("outside"), "{pod}: {inside}");
+            assert!(outside.contains("outside"), "{pod}: {outside}");
+        }
+    });
 }
 
 /// The API server away for longer than a lease; then the leader dies.
