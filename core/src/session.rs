@@ -10,7 +10,7 @@ mod sender;
 use crate::model::feature;
 pub use frame::{Ack, Digest, Frame, Marker, Page};
 pub use liveness::{Backoff, Heartbeat};
-pub use receiver::{Effect, Fault, Intake, Limits, Receiver, SUPERSEDED};
+pub use receiver::{Effect, Fault, Intake, Limits, Receiver, SUPERSEDED, superseded_by};
 pub use sender::{Reach, Sender, Step};
 
 /// The oldest protocol version that this code speaks.

@@ -65,8 +65,9 @@ impl Sessions {
         });
         while let Some(before) = self.enter(cluster, &session) {
             if before.key == key && outranks(before.head, head) {
+                let term = before.head.map_or(0, |head| head.term());
                 let reason =
-                    format!("{SUPERSEDED}: another replica of this relay leads since, on node {}", before.node);
+                    format!("{SUPERSEDED}: leader {term} is another replica of this relay, on node {}", before.node);
                 return Err(Goodbye { reason, retry_after: RETRY });
             }
             if before.key == key && !outranks(head, before.head) && before.lives().await {
@@ -188,7 +189,7 @@ mod tests {
         let second = begin("n2", head(5, 2)).await.unwrap();
         assert!(first.end.is_cancelled(), "nobody is asked");
         let refused = begin("n1", head(5, 1)).await.unwrap_err();
-        assert!(refused.reason.starts_with("superseded: ") && refused.reason.contains("n2"), "{refused}");
+        assert!(refused.reason.starts_with("superseded: leader 2 ") && refused.reason.contains("n2"), "{refused}");
         assert!(!second.end.is_cancelled() && sessions.problem(CLUSTER).is_none(), "it is no double");
         // Of another log, or without one, nothing follows from the term.
         for other in [head(6, 9), None] {

@@ -10,6 +10,12 @@ use crate::{
 /// The first word to somebody whose log another one leads by now.
 pub const SUPERSEDED: &str = "superseded";
 
+/// The term that stands against somebody who was told this: it follows the first word, `superseded: leader 7`.
+#[must_use]
+pub fn superseded_by(reason: &str) -> Option<u32> {
+    reason.strip_prefix(SUPERSEDED)?.strip_prefix(": leader ")?.split(' ').next()?.parse().ok()
+}
+
 /// Takes a peer's log, frame by frame. It lives as long as one session: the next begins from what is held durably.
 #[derive(Debug)]
 pub struct Receiver {
@@ -93,7 +99,7 @@ pub enum Fault {
     },
     /// A snapshot of an earlier leader's log, after a later one's was taken. Its keeper knows it by the first word.
     #[error(
-        "{SUPERSEDED}: the copy is of the log that leader {held} goes on with, this one is of leader {got}, before it"
+        "{SUPERSEDED}: leader {held} goes on with the log that the copy is of, this one is of leader {got}, before it"
     )]
     Superseded {
         /// The snapshot's term.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axle_core::{
     log::Position,
     model::Name,
-    session::{Backoff, Heartbeat},
+    session::{Backoff, Heartbeat, superseded_by},
 };
 use axle_transport::pki::JoinToken;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
@@ -239,14 +239,18 @@ impl Leading {
     pub fn start(self, relay: &Relay, problems: &Problems, tasks: &mut Tasks) -> Released {
         let Self { api, here, lease, lost, shared } = self;
         let superseded = relay.superseded();
+        tasks.spawn("the relay's Secret", shared.clone().keep(problems.clone()));
         tasks.spawn("the lease", async move {
             let why = tokio::select! {
                 why = lost => why.unwrap_or_else(|error| error.to_string()),
                 why = superseded => why,
             };
             tracing::error!(%why, "this relay leads no more");
+            if let Some(term) = superseded_by(&why) {
+                let above = tokio::time::timeout(PAUSES.0 * 3, shared.step_above(term)).await;
+                tracing::info!(term, ?above, "the next one leads with a term above");
+            }
         });
-        tasks.spawn("the relay's Secret", shared.keep(problems.clone()));
         let nodes = follow(Api::<PartialObjectMeta<Node>>::all(api.client()), ListParams::default(), |_| {});
         tasks.spawn("nodes that are gone", forget_nodes(nodes, relay.nodes(), problems.clone()));
         let place = Saying {

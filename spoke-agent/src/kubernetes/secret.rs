@@ -22,6 +22,7 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Shared {
     api: Api<Secret>,
     /// Of whoever writes.
@@ -93,6 +94,13 @@ impl Shared {
     pub(super) async fn lead(&self, leader: &LastLeader) -> Result<(), SharedError> {
         let text = ByteString(serde_json::to_vec(leader).map_err(std::io::Error::other)?);
         self.store(&[(LEADER.to_owned(), text)].into()).await
+    }
+
+    /// The next one shall lead with a term above this, which stands against this one: nobody else knows it, where the
+    /// cluster is of a backup.
+    pub(super) async fn step_above(&self, term: u32) -> Result<(), SharedError> {
+        let Some(last) = self.last_leader().await? else { return Ok(()) };
+        self.lead(&LastLeader { term: term.max(last.term), pod: String::new(), ..last }).await
     }
 
     /// Puts into the files what the Secret has; whether it has anything.

@@ -1,7 +1,10 @@
 //! A log whose leaders come one after the other, each with a copy of the one before that may lack its last words; and a
 //! reader that comes to whichever of them, also to one that does not know yet that it leads no more.
 use super::*;
-use crate::log::{Epoch, Hash, Snapshot};
+use crate::{
+    log::{Epoch, Hash, Snapshot},
+    session::superseded_by,
+};
 
 /// One replica and its log.
 struct Replica {
@@ -151,6 +154,7 @@ impl Play {
                 Ok(false) => {}
                 Err(fault) => {
                     prop_assert!(matches!(fault, Fault::Superseded { .. }), "{fault}");
+                    prop_assert_eq!(superseded_by(&fault.to_string()), held.map(|held| held.term()));
                     prop_assert!(held.unwrap().term() > *term, "{fault}");
                     break;
                 }

@@ -207,3 +207,38 @@ fn a_relay_that_does_not_know_its_cluster_yet_serves_nobody_who_knows_more() {
         stage.until("the node takes everything anew", || follows(2, 2)).await;
     });
 }
+
+/// Lease and Secret are of a time at which the term was lower than what hub and nodes have heard since.
+#[test]
+fn a_cluster_of_a_backup_has_a_leader_again() {
+    on_stage(async |stage: &mut Stage| {
+        let (cluster, relay, _, node) = joined(stage).await;
+        let stage = &*stage;
+        let follows = |term| followed(&node).1 == term && node.status().node.unwrap().connected;
+        stage.until("relay-a leads", || stage.holds_head(&node) && follows(1)).await;
+        let backup = cluster.kubectl("get secret axle-relay -n axle-system -o jsonpath={.data.leader}");
+        relay.stop(PATIENCE).unwrap();
+        for term in 2..=5 {
+            let relay = cluster.relay(stage, "relay-a", None);
+            stage.until("it leads again", || follows(term)).await;
+            relay.stop(PATIENCE).unwrap();
+        }
+        let leader = format!(r#"{{"data":{{"leader":"{backup}"}}}}"#);
+        let patch = ["patch", "secret", "axle-relay", "-n", NAMESPACE, "--type=merge", "-p", &leader];
+        cluster.server.admin().run(&patch).unwrap();
+        cluster.kubectl("delete lease axle-relay -n axle-system");
+
+        let mut refused = cluster.relay(stage, "relay-b", None);
+        let deadline = Instant::now() + PATIENCE;
+        while refused.check_alive().is_ok() {
+            assert!(Instant::now() < deadline, "relay-b leads as leader 2");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let said = tail(refused.log(), 40);
+        assert!(said.contains("superseded: leader 5 "), "{said}");
+        let _relay = cluster.relay(stage, "relay-b", None);
+        stage.until("the next one is above all that there was", || follows(6)).await;
+        put(stage, "p").await;
+        stage.until("a change arrives", || stage.holds_head(&node)).await;
+    });
+}
