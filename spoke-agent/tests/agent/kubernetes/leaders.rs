@@ -221,6 +221,8 @@ fn a_cluster_of_a_backup_has_a_leader_again() {
         for term in 2..=5 {
             let relay = cluster.relay(stage, "relay-a", None);
             stage.until("it leads again", || follows(term)).await;
+            let sent = |status: &Status| status.relay.as_ref()?.sent.map(|at| at.term());
+            relay_is(stage, "relay-a", "the hub has heard it", |status| sent(status) == Some(term)).await;
             relay.stop(PATIENCE).unwrap();
         }
         let leader = format!(r#"{{"data":{{"leader":"{backup}"}}}}"#);
