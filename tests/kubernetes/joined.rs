@@ -130,7 +130,7 @@ fn goes(fleet: &Fleet, operator: &Operator, oslo: &Cluster, lima: &Cluster) -> a
     // And back, as another incarnation.
     let joined = operator.json(fleet, &join("lima", "--prefix 10.2.0.0/16 --prefix fd00:2::/48"))?;
     ensure!(joined["registered"] == true && joined["token"] == true && joined["nodes"] == 1, "{joined}");
-    is_cut(oslo, "client", &near)?;
+    eventually("what was in force is so again", PATIENCE, || is_cut(oslo, "client", &near))?;
     // Of one that is gone nobody is asked.
     operator.ends(fleet, "cluster remove lima --force", 0, &["cluster lima is removed"])
 }
