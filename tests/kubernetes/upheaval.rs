@@ -158,15 +158,19 @@ impl Stage<'_> {
         let near = self.server("server-1")?;
         self.begin("client-1", &near)?;
         self.begin("stranger-1", "web")?;
-        self.kubectl("drain oslo2 --ignore-daemonsets --delete-emptydir-data --force --timeout=120s")?;
-        self.kubectl("rollout status deployment/web --timeout=60s")?;
+        // A scheduler that has not got over the API server's restart yet puts a pod there again.
+        let moved = eventually("a node without pods", Duration::from_secs(120), || {
+            self.kubectl("drain oslo2 --ignore-daemonsets --delete-emptydir-data --force --timeout=120s")?;
+            self.kubectl("rollout status deployment/web --timeout=60s")?;
+            let pods =
+                self.kubectl("get pods -l app=web -o jsonpath={range.items[*]}{.spec.nodeName}={.status.podIP},{end}")?;
+            ensure!(!pods.contains("oslo2="), "{pods}");
+            Ok(pods)
+        })?;
         self.fleet.settle(2)?;
         self.end("client-1", &['y'])?;
         self.end("stranger-1", &['n'])?;
-        let moved =
-            self.kubectl("get pods -l app=web -o jsonpath={range.items[*]}{.spec.nodeName}={.status.podIP},{end}")?;
-        for (node, pod) in moved.split(',').filter_map(|pod| pod.split_once('=')) {
-            ensure!(node == "oslo1", "{moved}");
+        for (_, pod) in moved.split(',').filter_map(|pod| pod.split_once('=')) {
             gets(&self.oslo, "client-1", &format!("{pod}:8080"))?;
             is_cut(&self.oslo, "stranger-1", &format!("{pod}:8080"))?;
         }
