@@ -59,7 +59,7 @@ pub fn run() -> anyhow::Result<Vec<Row>> {
         let name = format!("diff of one new policy, {policies} policies x {endpoints} endpoints ({gaps} groups)");
         rows.push(Row::new("P15b", name, "ms", milliseconds(start)));
         let start = Instant::now();
-        let room = |_: Uid, _: &Name| Some(Room { limits: Limits::default(), used: None });
+        let room = |_: Uid, _: &Name| Room { limits: Limits::default(), used: None };
         let prediction = black_box(predict(&world, std::slice::from_ref(&change), &room, NODES));
         ensure!(prediction.concerned > 0 && prediction.refused.is_empty(), "{prediction:?}");
         let (nodes, seen) = (prediction.concerned, prediction.concerned - prediction.estimated);

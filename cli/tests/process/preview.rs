@@ -147,7 +147,7 @@ async fn what_a_node_cannot_hold_is_refused_with_the_numbers() {
     let hub = Hub::with_fleet().await;
     let user = User::of(&hub, Role::Operator);
     let session = hub.session("east");
-    let small = Capacity { table: "port_classes".into(), used: 1, limit: 4 };
+    let small = Capacity { table: "port_classes".into(), used: 1, limit: 8 };
     session.statuses(vec![NodeStatus { capacity: vec![small], ..hub.says("n2", 1) }]);
     let ports: Vec<_> = (1..9).map(|port| format!("{{tcp: {{destinationPort: {{number: {port}}}}}}}")).collect();
     let rules: Vec<_> = ports
@@ -157,7 +157,7 @@ async fn what_a_node_cannot_hold_is_refused_with_the_numbers() {
     let head = POLICY.split_once("  ingress:").unwrap().0;
     let wide = user.file("wide.yaml", &format!("{head}  ingress: [{}]\n", rules.join(", ")));
     let refused = user.run(&["policy", "apply", "-f", &wide]).await.bad(3);
-    for part in ["policy guard-db on east/n2", "port classes", "at most 3", "--force"] {
+    for part in ["policy guard-db on east/n2", "port classes", "at most 7", "--force"] {
         assert!(refused.contains(part), "{part} in {refused}");
     }
     user.run(&["policy", "apply", "-f", &user.file("guard.yaml", POLICY)]).await.good();

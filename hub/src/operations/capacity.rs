@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axle_core::{
     log::Change,
-    model::{Kind, Name, Peers, Policy, Resource, Uid},
+    model::{Kind, Name, Uid},
     policy::{
         World,
         survey::{self, Overflow, Room},
@@ -15,12 +15,8 @@ use axle_proto::v1;
 use super::Violation;
 use crate::live::Live;
 
-/// Objects that are compiled before it is estimated for the nodes that are left: some seconds of work.
-const WORK: usize = 4_000_000;
-/// A node of whose every table less than this part is used has room for a small change beyond doubt.
-const LIGHT: u64 = 4;
-/// Peers in a small change, at most.
-const SMALL: usize = 32;
+/// Objects that are compiled before it is estimated for the nodes that are left: a second of work.
+const WORK: usize = 1_000_000;
 
 /// How much room each node has and uses, as it last said.
 pub(super) type Rooms = BTreeMap<(Uid, String), Vec<v1::Capacity>>;
@@ -37,13 +33,9 @@ pub(super) fn rooms(live: &Arc<Live>) -> Rooms {
 
 /// What of a change does not fit, as faults.
 pub(super) fn check(world: &World, changes: &[Change], rooms: &Rooms) -> Vec<Violation> {
-    let small = changes.iter().map(peers).sum::<usize>() <= SMALL;
     let room = |cluster: Uid, node: &Name| match rooms.get(&(cluster, node.to_string())) {
-        Some(tables) if small && !tables.is_empty() && tables.iter().all(|table| table.used * LIGHT < table.limit) => {
-            None
-        }
-        Some(tables) => Some(room(tables)),
-        None => Some(Room { limits: Limits::default(), used: None }),
+        Some(tables) => room(tables),
+        None => Room { limits: Limits::default(), used: None },
     };
     let objects: usize = Kind::ALL.iter().map(|kind| world.objects(*kind).count()).sum();
     let prediction = survey::predict(world, changes, &room, (WORK / objects.max(1)).max(1));
@@ -62,13 +54,6 @@ pub(super) fn check(world: &World, changes: &[Change], rooms: &Rooms) -> Vec<Vio
         }
     };
     prediction.refused.iter().map(violation).collect()
-}
-
-fn peers(change: &Change) -> usize {
-    let Change::Put(object) = change else { return 0 };
-    let Resource::Policy(Policy { ingress, egress, .. }) = object.resource.as_ref() else { return 0 };
-    let of = |peers: &Peers| if let Peers::Of(peers) = peers { peers.len() } else { 1 };
-    ingress.iter().chain(egress).flatten().map(|rule| of(&rule.peers)).sum()
 }
 
 /// What a node says it holds, the default of a table that it does not speak of, and what of it is used.

@@ -29,7 +29,7 @@ pub struct Room {
 pub struct Prediction {
     /// What some nodes cannot hold.
     pub refused: Vec<Overflow>,
-    /// Nodes that a policy of the change is about and whose room is not beyond doubt.
+    /// Nodes that a policy of the change is about.
     pub concerned: usize,
     /// Of these, nodes that the change was not compiled for: what it takes there was taken from nodes that it was.
     pub estimated: usize,
@@ -55,17 +55,11 @@ type Sort = (Uid, BTreeSet<u32>, Limits);
 type Member = (Name, Option<Usage>);
 
 /// Compiles a change for the nodes that it concerns: one of each sort, at most `most`, the fullest first. What the change
-/// takes on others is estimated: as much as it took where it took most. `room` says how much room a node has; nothing, if
-/// so much that nobody needs to look.
+/// takes on others is estimated: as much as it took where it took most. `room` says how much room a node has.
 ///
 /// Each costs a full compile of the world as that node sees it, and one of the change.
 #[must_use]
-pub fn predict(
-    world: &World,
-    changes: &[Change],
-    room: &dyn Fn(Uid, &Name) -> Option<Room>,
-    most: usize,
-) -> Prediction {
+pub fn predict(world: &World, changes: &[Change], room: &dyn Fn(Uid, &Name) -> Room, most: usize) -> Prediction {
     let mut sorts: Vec<_> = sorts(world, changes, room).into_iter().collect();
     sorts.sort_by_cached_key(|((_, policies, limits), nodes)| {
         let fullest = nodes.iter().map(|(_, used)| used.map_or(u64::MAX, |used| fullness(&used, limits))).max();
@@ -137,7 +131,7 @@ impl Takes {
 }
 
 /// The nodes that run a subject of what changes, by sort.
-fn sorts(world: &World, changes: &[Change], room: &dyn Fn(Uid, &Name) -> Option<Room>) -> BTreeMap<Sort, Vec<Member>> {
+fn sorts(world: &World, changes: &[Change], room: &dyn Fn(Uid, &Name) -> Room) -> BTreeMap<Sort, Vec<Member>> {
     let after = super::policies_after(world, changes);
     let standing = after.iter().filter(|(_, policy)| !policy.disabled);
     let standing: Vec<_> = standing.map(|written| Standing { written: *written, in_force: [true; 2] }).collect();
@@ -156,9 +150,8 @@ fn sorts(world: &World, changes: &[Change], room: &dyn Fn(Uid, &Name) -> Option<
     let mut sorts: BTreeMap<Sort, Vec<Member>> = BTreeMap::new();
     for node @ (cluster, name) in concerned {
         let policies = policies.remove(&node).unwrap_or_default();
-        if let Some(Room { limits, used }) = room(cluster, name) {
-            sorts.entry((cluster, policies, limits)).or_default().push((name.clone(), used));
-        }
+        let Room { limits, used } = room(cluster, name);
+        sorts.entry((cluster, policies, limits)).or_default().push((name.clone(), used));
     }
     sorts
 }
@@ -208,9 +201,8 @@ mod tests {
         prefixes: 256,
     };
 
-    #[expect(clippy::unnecessary_wraps, reason = "what predict() asks for")]
-    fn room(port_classes: u16, used: Option<Usage>) -> Option<Room> {
-        Some(Room { limits: Limits { port_classes, ..ROOMY }, used })
+    fn room(port_classes: u16, used: Option<Usage>) -> Room {
+        Room { limits: Limits { port_classes, ..ROOMY }, used }
     }
 
     /// A policy with so many rules, each with a port of its own.
