@@ -74,7 +74,8 @@ fn a_cluster_joins_and_its_pods_are_known() {
         drop(node);
         let node = stage.start(settings).await;
         stage.until("it is back", || node.status().node.unwrap().connected).await;
-        assert!(has(&uid) && problems(&node).contains("cannot be asked to list pods"), "{}", problems(&node));
+        stage.until("it says what is missing", || problems(&node).contains("cannot be asked to list pods")).await;
+        assert!(has(&uid));
         cluster.server.resume().unwrap();
         stage.until("all is well", || !problems(&node).contains("API server")).await;
         assert!(has(&uid));
